@@ -1,0 +1,39 @@
+/**
+ * The nouns of the CNI side: a request as the shim hands it over, and the attachment that ADD makes and DEL undoes.
+ * @module
+ */
+
+/** What one exec of the shim sends: the CNI environment and the configuration on stdin, untouched. */
+export interface CniRequest {
+  /** Base name the shim was called by: flannel, portmap, loopback, bridge, host-local. */
+  readonly plugin: string
+  readonly command: 'ADD' | 'DEL' | 'CHECK' | 'STATUS' | 'GC' | 'VERSION'
+  readonly containerId: string
+  readonly netns: string
+  readonly ifname: string
+  readonly args: string
+  readonly path: string
+  readonly config: string
+}
+
+/** What the shim prints and exits with. */
+export interface CniAnswer {
+  readonly exit: 0 | 1
+  readonly stdout: string
+}
+
+/** One pod interface of ours: all that is needed to keep, check and undo it. */
+export interface Attachment {
+  readonly network: string
+  readonly containerId: string
+  readonly ifname: string
+  readonly netns: string
+  readonly bridge: string
+  readonly hairpin: boolean
+  readonly mtu: number
+  readonly host: { readonly name: string; readonly mac: string }
+  readonly pod: { readonly mac: string; readonly addresses: readonly string[] }
+  /** Gateway with prefix length, one a family: goes onto the bridge. */
+  readonly gateways: readonly string[]
+  readonly routes: readonly { readonly dst: string; readonly via?: string }[]
+}
