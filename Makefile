@@ -1,0 +1,53 @@
+# Twill. `make lab` and `make test` are all a newcomer needs; `make help` lists the rest.
+MAKEFLAGS += --no-print-directory
+NODE = $(firstword $(wildcard node_modules/node-linux-*/bin/node))
+IFACE ?= eth1
+
+.PHONY: help setup lab lab-down test bench check fix clean
+
+help:
+	@printf '%s\n' \
+	  'make lab              install what is missing, build a three-node lab and tell its story (IFACE= for the NAT trap)' \
+	  'make lab-down         remove every trace of the lab' \
+	  'make test             every test; the last line is "N passed, N failed"' \
+	  'make bench [NAME=…]   benchmarks beside their peers; each ends in one line "bench: …"' \
+	  'make check            types, format, lint' \
+	  'make fix              format and mend what can be mended' \
+	  'make clean            remove what was built'
+
+setup:
+	@tools/setup.sh lab
+
+lab:
+	@printf 'Twill: three Kubernetes nodes on this machine, from nothing to a curl between pods.\n'
+	@[ "$$(id -u)" = 0 ] || { printf 'make lab needs root: it makes network namespaces. Run it as root, or with sudo.\n' >&2; exit 2; }
+	@tools/setup.sh lab
+	@bin/twill lab up --iface=$(IFACE)
+
+lab-down:
+	@bin/twill lab down
+
+test:
+	@tools/setup.sh test
+	@$(MAKE) run-tests
+
+.PHONY: run-tests
+run-tests:
+	@$(NODE) tools/test.ts $(if $(KIND),--kind $(KIND)) $(FILES)
+
+bench:
+	@tools/setup.sh test
+	@$(MAKE) run-bench
+
+.PHONY: run-bench
+run-bench:
+	@$(NODE) tools/bench/run.ts $(NAME)
+
+check:
+	@node_modules/.bin/tsc --noEmit && node_modules/.bin/biome check --error-on-warnings .
+
+fix:
+	@node_modules/.bin/biome check --write .
+
+clean:
+	@rm -rf dist bench/results
