@@ -1,0 +1,217 @@
+/**
+ * A netlink socket: a batch of requests out in one send, their acks back in order; dumps; notifications.
+ *
+ * The kernel does all the work of a batch inside send(), which may block (rtnl lock, an RCU grace period), so send runs on a
+ * pool thread: one hop a batch. When it returns, every reply is in the receive buffer already and is read without waiting.
+ * A dump goes on inside recv() instead, so its recv runs on the pool thread too.
+ * @module
+ */
+import { closeSync } from 'node:fs'
+import { kernelError } from '#kernel/errors.ts'
+import { blocking, SyscallError, sys } from '#kernel/ffi.ts'
+import { withNetns } from '#kernel/netns.ts'
+import { poller } from '#kernel/poller.ts'
+import {
+  type Ack,
+  decodeAck,
+  decodeMessages,
+  encodeRequests,
+  type Message,
+  NLM_F_ACK,
+  NLM_F_DUMP,
+  NLM_F_DUMP_INTR,
+  NLMSG_DONE,
+  NLMSG_ERROR,
+  type Request,
+} from '#wire/netlink.ts'
+
+export const NETLINK_ROUTE = 0
+export const NETLINK_NETFILTER = 12
+
+const AF_NETLINK = 16
+const SOCK_RAW_CLOEXEC = 3 | 0o2000000
+const MSG_DONTWAIT = 0x40
+const SOL_SOCKET = 1
+const SO_SNDBUFFORCE = 32
+const SO_RCVBUFFORCE = 33
+const SOL_NETLINK = 270
+const NETLINK_ADD_MEMBERSHIP = 1
+const NETLINK_CAP_ACK = 10
+const NETLINK_EXT_ACK = 11
+const NETLINK_GET_STRICT_CHK = 12
+
+export const EINTR = 4
+export const EAGAIN = 11
+export const ENOBUFS = 105
+
+/** Room for the acks of the largest batch, and for a burst of notifications; only what is queued is really allocated. */
+const BUFFER_BYTES = 16 << 20
+/** The kernel fills at most 32 KiB in a dump's recv; other messages are far smaller. */
+const RECEIVE_BYTES = 64 << 10
+const DUMP_TRIES = 10
+
+/** What came back for one request: its ack, and the data messages before it (of a GET, or with NLM_F_ECHO). */
+export interface Reply extends Ack {
+  readonly messages: readonly Message[]
+}
+
+/** What the notification callback gets: messages, or 'overrun' when the kernel had to drop some. */
+export type Notification = readonly Message[] | 'overrun'
+
+export interface SocketOptions {
+  readonly protocol: typeof NETLINK_ROUTE | typeof NETLINK_NETFILTER
+  /** Multicast groups to join, by number (RTNLGRP_*, NFNLGRP_*). */
+  readonly groups?: readonly number[]
+  /** Path of the network namespace to be born in; the agent's own if absent. */
+  readonly netns?: string
+}
+
+export class NetlinkSocket {
+  /** Our address: notifications of changes that this socket made carry it as `pid`. */
+  readonly portId: number
+  #fd: number
+  #seq = 1
+  #buffer = new Uint8Array(RECEIVE_BYTES)
+  /** Calls take turns: replies of two batches must not mix. */
+  #turn: Promise<unknown> = Promise.resolve()
+  #unsubscribe: (() => Promise<void>) | undefined
+
+  private constructor(fd: number) {
+    this.#fd = fd
+    const address = new Uint8Array(12) // struct sockaddr_nl: u16 family | u16 pad | u32 pid | u32 groups
+    sys.getsockname(fd, address)
+    this.portId = new DataView(address.buffer).getUint32(4, true)
+  }
+
+  /** @throws {TwillError} ERR_NETNS, ERR_NETLINK_SOCKET */
+  static open({ protocol, groups = [], netns }: SocketOptions): NetlinkSocket {
+    return withNetns(netns, () => {
+      let fd: number | undefined
+      try {
+        fd = sys.socket(AF_NETLINK, SOCK_RAW_CLOEXEC, protocol)
+        const address = new Uint8Array(12)
+        address[0] = AF_NETLINK
+        sys.bind(fd, address)
+        const set = (level: number, name: number, value: number): number =>
+          sys.setsockopt(fd!, level, name, new Uint8Array(Int32Array.of(value).buffer))
+        set(SOL_SOCKET, SO_SNDBUFFORCE, BUFFER_BYTES)
+        set(SOL_SOCKET, SO_RCVBUFFORCE, BUFFER_BYTES)
+        set(SOL_NETLINK, NETLINK_EXT_ACK, 1)
+        set(SOL_NETLINK, NETLINK_CAP_ACK, 1)
+        set(SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1)
+        for (const group of groups) set(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
+        return new NetlinkSocket(fd)
+      } catch (error) {
+        if (fd !== undefined) closeSync(fd)
+        throw kernelError.ERR_NETLINK_SOCKET({ protocol }, error)
+      }
+    })
+  }
+
+  /** Sends `requests` in one sendmsg. Set NLM_F_ACK on each one whose fate matters.
+   * @returns One reply a request, in order. A request that asked for an ack whose ack was lost has errno ENOBUFS; one that did
+   * not ask and got no error has errno 0.
+   * @throws {SyscallError} if the whole batch could not be sent: nothing of it was done. */
+  request(requests: readonly Request[]): Promise<Reply[]> {
+    return this.#next(async () => {
+      const firstSeq = this.#seq
+      this.#seq = (this.#seq + requests.length) >>> 0
+      await this.#send(encodeRequests(requests, firstSeq))
+      const acks: (Ack | undefined)[] = []
+      const data: Message[][] = requests.map(() => [])
+      for (const message of this.#drain()) {
+        const i = (message.seq - firstSeq) >>> 0
+        if (i >= requests.length) continue
+        if (message.type === NLMSG_ERROR) acks[i] ??= decodeAck(message)
+        else data[i]!.push(message)
+      }
+      return requests.map(({ flags }, i) => ({ ...(acks[i] ?? { errno: flags & NLM_F_ACK ? ENOBUFS : 0 }), messages: data[i]! }))
+    })
+  }
+
+  /** Every object that `request` (a GET; NLM_F_DUMP is added) lists. Started over when the list changed on the way.
+   * @throws {TwillError} ERR_NETLINK_DUMP */
+  dump(request: Request): Promise<Message[]> {
+    return this.#next(async () => {
+      for (let attempt = 1; ; attempt++) {
+        const result = await this.#dumpOnce(request)
+        if (Array.isArray(result)) return result
+        const again = result.errno === EINTR || result.errno === EAGAIN || result.errno === ENOBUFS
+        if (!again || attempt === DUMP_TRIES) {
+          const reason = result.message ?? new SyscallError('dump', result.errno).code
+          throw kernelError.ERR_NETLINK_DUMP({ type: request.type, reason })
+        }
+      }
+    })
+  }
+
+  /** Calls `on` with notifications as they arrive, on the event loop, until close(). For sockets opened with `groups`, which
+   * should be used for nothing else. */
+  listen(on: (notification: Notification) => void): void {
+    this.#unsubscribe = poller.add(this.#fd, () => {
+      let overrun = false
+      const messages = this.#drain(() => {
+        overrun = true
+      })
+      if (overrun) on('overrun')
+      else if (messages.length > 0) on(messages)
+    })
+  }
+
+  /** Waits for the call under way, then closes. */
+  async close(): Promise<void> {
+    await this.#unsubscribe?.()
+    await this.#next(async () => closeSync(this.#fd))
+  }
+
+  #next<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.#turn.then(work)
+    this.#turn = result.catch(() => {})
+    return result
+  }
+
+  async #send(bytes: Uint8Array): Promise<void> {
+    // errno of the pool thread is lost. What makes a send fail fails at once (EPERM, EMSGSIZE, ENOBUFS), so asking again
+    // here gives the reason; should it succeed this time, all the better.
+    if ((await blocking.send(this.#fd, bytes)) < 0) sys.send(this.#fd, bytes)
+  }
+
+  /** Everything in the receive buffer, now. */
+  #drain(onOverrun?: () => void): Message[] {
+    const out: Message[] = []
+    for (;;) {
+      try {
+        const length = sys.recv(this.#fd, this.#buffer, MSG_DONTWAIT)
+        for (const message of decodeMessages(this.#buffer.slice(0, length))) out.push(message)
+      } catch (error) {
+        if (!(error instanceof SyscallError)) throw error
+        if (error.errno === EAGAIN) return out
+        if (error.errno === ENOBUFS) onOverrun?.()
+        else if (error.errno !== EINTR) throw error
+      }
+    }
+  }
+
+  async #dumpOnce(request: Request): Promise<Message[] | Ack> {
+    const seq = this.#seq
+    this.#seq = (this.#seq + 1) >>> 0
+    await this.#send(encodeRequests([{ ...request, flags: request.flags | NLM_F_DUMP }], seq))
+    const out: Message[] = []
+    let interrupted = false
+    for (;;) {
+      const got = await blocking.recv(this.#fd, this.#buffer, MSG_DONTWAIT)
+      // A failed recv: ask again here for the reason. (EAGAIN cannot be: a dump always has its next part ready.)
+      const length = got >= 0 ? got : sys.recv(this.#fd, this.#buffer, MSG_DONTWAIT)
+      for (const message of decodeMessages(this.#buffer.slice(0, length))) {
+        if (message.seq !== seq) continue
+        interrupted ||= (message.flags & NLM_F_DUMP_INTR) !== 0
+        if (message.type === NLMSG_ERROR || message.type === NLMSG_DONE) {
+          const ack = decodeAck(message)
+          if (ack.errno !== 0) return ack
+          return interrupted ? { errno: EINTR } : out
+        }
+        out.push(message)
+      }
+    }
+  }
+}

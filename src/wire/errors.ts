@@ -1,0 +1,15 @@
+/** What can be wrong with bytes. @module */
+import { errorTable } from '#base/errors.ts'
+
+export const wireError = errorTable({
+  ERR_MESSAGE_TRUNCATED: {
+    text: (d: { what: string; offset: number; need: number; have: number }) =>
+      `Cannot decode ${d.what} at byte ${d.offset}: it needs ${d.need} bytes and ${d.have} are left`,
+    remedy: 'The sender speaks another layout or the message was cut. Report it with the kernel version (uname -r).',
+  },
+  ERR_FIELD_TOO_LONG: {
+    text: (d: { what: string; length: number; max: number }) =>
+      `Cannot encode ${d.what}: it is ${d.length} bytes long, at most ${d.max} fit`,
+    remedy: 'Shorten the value: an interface name holds 15 bytes, a netlink attribute 65,531.',
+  },
+})
