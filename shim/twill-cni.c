@@ -1,0 +1,398 @@
+/*
+ * The CNI plugin that a container runtime executes: one static binary under the names flannel, portmap, loopback, bridge
+ * and host-local. It knows nothing of networks. It hands the CNI_* environment and stdin to the agent over a unix socket,
+ * prints the agent's answer and exits with the agent's status. The frame is described in src/cni/protocol.ts.
+ *
+ * Alone it answers
+ *   VERSION and a call without CNI_COMMAND   always
+ *   ADD, CHECK, GC                           error 11 (try again later) at once, when no agent listens
+ *   STATUS                                   error 50 (plugin not available), when no agent listens
+ *   DEL                                      success, when no agent listens and the request has been written durably into
+ *                                            the delete queue, which the agent empties before its first ADD
+ */
+#include "sys.h"
+
+#ifndef TWILL_VERSION
+#error "build with make -C shim"
+#endif
+
+enum {
+	PROTOCOL = 1,
+	HEADER = 20,          /* magic, protocol, code, length */
+	FRAME_MAX = 1 << 20,  /* of a request and of an answer */
+	NAME_MAX = 255,       /* of a file */
+	PATH_MAX = 512,
+};
+
+/* What install.ts knows our own binary by. */
+__attribute__((used)) static const char marker[] = "twill-cni shim " TWILL_VERSION;
+
+/* Keep in step with src/cni/version.ts. */
+#define SUPPORTED "\"0.3.0\",\"0.3.1\",\"0.4.0\",\"1.0.0\""
+#define SUPPORTED_TEXT "0.3.0, 0.3.1, 0.4.0, 1.0.0"
+
+static const char magic[8] = { 'T', 'W', 'I', 'L', 'L', 'C', 'N', 'I' };
+static const char *socket_path; /* set in start(): no initialised data, so no page of it in the file */
+static char frame[FRAME_MAX];
+
+/* ---- text ---------------------------------------------------------------------------------------------------------- */
+
+static size_t length_of(const char *text)
+{
+	size_t n = 0;
+	while (text[n])
+		n++;
+	return n;
+}
+
+static int same(const char *a, const char *b)
+{
+	while (*a && *a == *b)
+		a++, b++;
+	return *a == *b;
+}
+
+/* What follows `prefix` in `text`, or NULL. */
+static const char *after(const char *text, const char *prefix)
+{
+	while (*prefix)
+		if (*text++ != *prefix++)
+			return NULL;
+	return text;
+}
+
+/* A text under construction; what does not fit is cut, and `cut` says so. */
+struct text {
+	char *at;
+	size_t length, size;
+	int cut;
+};
+
+static void add(struct text *t, const char *more)
+{
+	for (; *more; more++) {
+		if (t->length + 1 >= t->size) {
+			t->cut = 1;
+			break;
+		}
+		t->at[t->length++] = *more;
+	}
+	t->at[t->length] = 0;
+}
+
+static void add_number(struct text *t, unsigned long n)
+{
+	char digits[24];
+	int i = sizeof digits - 1;
+	digits[i] = 0;
+	do
+		digits[--i] = (char)('0' + n % 10);
+	while (n /= 10);
+	add(t, digits + i);
+}
+
+/* As the inside of a JSON string. Bytes that JSON would not take as they are become '?'. */
+static void add_json(struct text *t, const char *more)
+{
+	for (; *more; more++) {
+		unsigned char c = (unsigned char)*more;
+		char one[3] = { (char)c, 0, 0 };
+		if (c == '"' || c == '\\')
+			one[0] = '\\', one[1] = (char)c;
+		else if (c < ' ' || c > '~')
+			one[0] = '?';
+		add(t, one);
+	}
+}
+
+static uint32_t get32(const char *at)
+{
+	const unsigned char *b = (const unsigned char *)at;
+	return (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3];
+}
+
+static void put32(char *at, uint32_t n)
+{
+	for (int i = 0; i < 4; i++)
+		at[i] = (char)(n >> (24 - 8 * i));
+}
+
+/* ---- input and output ---------------------------------------------------------------------------------------------- */
+
+static int write_all(int fd, const char *from, size_t length)
+{
+	while (length > 0) {
+		long n = sys_write(fd, from, length);
+		if (n == -EINTR)
+			continue;
+		if (n <= 0)
+			return -1;
+		from += n, length -= (size_t)n;
+	}
+	return 0;
+}
+
+/* Reads until `length` bytes or the end; returns how many, or -errno. */
+static long read_all(int fd, char *to, size_t length)
+{
+	size_t have = 0;
+	while (have < length) {
+		long n = sys_read(fd, to + have, length - have);
+		if (n == -EINTR)
+			continue;
+		if (n < 0)
+			return n;
+		if (n == 0)
+			break;
+		have += (size_t)n;
+	}
+	return (long)have;
+}
+
+/* A CNI error result in the form the reference plugins print; `a` and `b` follow each other. */
+static __attribute__((noreturn)) void fail(unsigned code, const char *a, const char *subject, const char *b)
+{
+	char buffer[2048];
+	struct text t = { buffer, 0, sizeof buffer, 0 };
+	add(&t, "{\n    \"code\": ");
+	add_number(&t, code);
+	add(&t, ",\n    \"msg\": \"");
+	add_json(&t, a);
+	add_json(&t, subject);
+	add_json(&t, b);
+	add(&t, "\"\n}");
+	write_all(1, t.at, t.length);
+	sys_exit(1);
+}
+
+/* ---- the request --------------------------------------------------------------------------------------------------- */
+
+struct request {
+	const char *plugin, *command, *container, *ifname;
+	size_t length; /* of the frame */
+};
+
+/* `text` and its NUL go into the frame at `at`; the new end. */
+static size_t put_text(size_t at, const char *prefix, const char *text)
+{
+	size_t a = length_of(prefix), b = length_of(text) + 1;
+	if (at + a + b >= FRAME_MAX)
+		fail(7, "the CNI_* environment is larger than 1 MiB: ", prefix, "");
+	memcpy(frame + at, prefix, a);
+	memcpy(frame + at + a, text, b);
+	return at + a + b;
+}
+
+/* Fills `frame` with the environment and stdin. */
+static void read_request(struct request *request, char **env)
+{
+	size_t at = put_text(HEADER, "PLUGIN=", request->plugin);
+	for (; *env; env++)
+		if (after(*env, "CNI_"))
+			at = put_text(at, "", *env);
+	at = put_text(at, "", ""); /* the empty text ends the environment */
+	long n = read_all(0, frame + at, FRAME_MAX - at);
+	if (n < 0)
+		fail(5, "cannot read the network configuration from stdin", "", "");
+	if ((size_t)n == FRAME_MAX - at)
+		fail(7, "the network configuration on stdin is larger than 1 MiB", "", "");
+	request->length = at + (size_t)n;
+	memcpy(frame, magic, sizeof magic);
+	put32(frame + 8, PROTOCOL);
+	put32(frame + 12, 0);
+	put32(frame + 16, (uint32_t)(request->length - HEADER));
+}
+
+/* ---- the agent ----------------------------------------------------------------------------------------------------- */
+
+/* A connection to the agent, or -1 if none listens. */
+static int connect_agent(void)
+{
+	struct sockaddr_un to = { .family = AF_UNIX };
+	size_t n = length_of(socket_path);
+	if (n >= sizeof to.path)
+		fail(4, "the path of the agent's socket is too long: ", socket_path, "");
+	memcpy(to.path, socket_path, n);
+	int fd = (int)sys_socket();
+	if (fd < 0)
+		return -1;
+	long error;
+	while ((error = sys_connect(fd, &to)) == -EINTR)
+		;
+	if (error < 0) {
+		sys_close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+/* Sends the frame; prints the answer and exits. Returns only if the agent went away without one. */
+static void ask(int fd, const struct request *request)
+{
+	for (size_t sent = 0; sent < request->length;) {
+		long n = sys_send(fd, frame + sent, request->length - sent);
+		if (n == -EINTR)
+			continue;
+		if (n <= 0)
+			return;
+		sent += (size_t)n;
+	}
+	static char answer[FRAME_MAX];
+	if (read_all(fd, answer, HEADER) != HEADER)
+		return;
+	for (size_t i = 0; i < sizeof magic; i++)
+		if (answer[i] != magic[i])
+			fail(11, "what listens at ", socket_path, " is not the Twill agent");
+	if (get32(answer + 8) != PROTOCOL)
+		fail(11, "this CNI plugin and the Twill agent at ", socket_path,
+		     " are of different versions; the agent installs its own plugins when it starts: restart it");
+	size_t length = get32(answer + 16);
+	if (length > FRAME_MAX - HEADER || read_all(fd, answer + HEADER, length) != (long)length)
+		return;
+	if (write_all(1, answer + HEADER, length) < 0)
+		sys_exit(1);
+	sys_exit((int)get32(answer + 12));
+}
+
+/* ---- the delete queue ---------------------------------------------------------------------------------------------- */
+
+/* CNI's own rule for container IDs; also what makes the text safe as a part of a file name. */
+static int is_id(const char *text)
+{
+	for (const char *c = text; *c; c++) {
+		int alnum = (*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') || (*c >= '0' && *c <= '9');
+		if (!alnum && (c == text || (*c != '_' && *c != '.' && *c != '-')))
+			return 0;
+	}
+	return *text != 0;
+}
+
+static int is_ifname(const char *text)
+{
+	for (const char *c = text; *c; c++)
+		if (*c <= ' ' || *c > '~' || *c == '/' || *c == ':' || c - text >= 15)
+			return 0;
+	return *text != 0 && !same(text, ".") && !same(text, "..");
+}
+
+static int sync_directory(const char *path)
+{
+	int fd = (int)sys_open(path, O_RDONLY | O_DIRECTORY, 0);
+	if (fd < 0)
+		return -1;
+	long error = sys_fsync(fd);
+	sys_close(fd);
+	return error < 0 ? -1 : 0;
+}
+
+/* Writes the frame durably to `path`, which it fills in: temp, fsync, rename, fsync of the directory. */
+static int queue_delete(const struct request *request, struct text *path)
+{
+	char temp_buffer[PATH_MAX], directory[PATH_MAX];
+	struct text temp = { temp_buffer, 0, sizeof temp_buffer, 0 }, dir = { directory, 0, sizeof directory, 0 };
+	size_t slash = length_of(socket_path);
+	while (slash > 0 && socket_path[slash - 1] != '/')
+		slash--;
+	if (slash < 2)
+		return -1;
+	add(&dir, socket_path);
+	if (dir.cut)
+		return -1;
+	dir.length = slash - 1;
+	directory[dir.length] = 0;
+	sys_mkdir(directory, 0700);
+	add(&dir, "/delete-queue");
+	sys_mkdir(directory, 0700);
+
+	add(path, directory), add(path, "/");
+	size_t name = path->length;
+	add(path, request->container), add(path, "-"), add(path, request->ifname), add(path, "-"), add(path, request->plugin);
+	add(&temp, directory), add(&temp, "/.tmp-"), add_number(&temp, (unsigned long)sys_getpid());
+	if (dir.cut || path->cut || temp.cut || path->length - name > NAME_MAX)
+		return -1;
+
+	int fd = (int)sys_open(temp_buffer, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+	if (fd < 0)
+		return -1;
+	int failed = write_all(fd, frame, request->length) < 0 || sys_fsync(fd) < 0;
+	sys_close(fd);
+	if (failed || sys_rename(temp_buffer, path->at) < 0) {
+		sys_unlink(temp_buffer);
+		return -1;
+	}
+	return sync_directory(directory);
+}
+
+/* DEL with no agent. The agent may have come up while the file was being written, too late to find it: hence the second try. */
+static __attribute__((noreturn)) void delete_later(const struct request *request)
+{
+	char buffer[PATH_MAX];
+	struct text path = { buffer, 0, sizeof buffer, 0 };
+	buffer[0] = 0;
+	if (!is_id(request->container))
+		fail(4, "CNI_CONTAINERID is missing or has invalid characters: ", request->container, "");
+	if (!is_ifname(request->ifname))
+		fail(4, "CNI_IFNAME is missing or no interface name: ", request->ifname, "");
+	if (queue_delete(request, &path) < 0)
+		fail(5, "no Twill agent listens at ", socket_path, " and the delete queue beside it cannot be written: free space there or start the agent");
+	int fd = connect_agent();
+	if (fd >= 0) {
+		sys_unlink(buffer);
+		ask(fd, request);
+		if (queue_delete(request, &(struct text){ buffer, 0, sizeof buffer, 0 }) < 0)
+			fail(11, "the Twill agent went away during DEL: ", request->container, "");
+	}
+	sys_exit(0);
+}
+
+/* ---- main ---------------------------------------------------------------------------------------------------------- */
+
+static __attribute__((noreturn)) void about(const char *plugin)
+{
+	char buffer[256];
+	struct text t = { buffer, 0, sizeof buffer, 0 };
+	add(&t, "CNI "), add(&t, plugin), add(&t, " plugin: "), add(&t, marker), add(&t, "\nCNI protocol versions supported: " SUPPORTED_TEXT "\n");
+	write_all(2, t.at, t.length);
+	sys_exit(0);
+}
+
+__attribute__((used, noreturn)) void start(long *stack)
+{
+	char **argv = (char **)(stack + 1), **env = argv + stack[0] + 1;
+	struct request request = { .plugin = "", .command = "", .container = "", .ifname = "" };
+	socket_path = "/run/twill/cni.sock";
+	for (const char *c = stack[0] > 0 ? argv[0] : ""; *c; c++)
+		if (c == argv[0] || c[-1] == '/')
+			request.plugin = c;
+	for (char **e = env; *e; e++) {
+		const char *value;
+		if ((value = after(*e, "CNI_COMMAND=")))
+			request.command = value;
+		else if ((value = after(*e, "CNI_CONTAINERID=")))
+			request.container = value;
+		else if ((value = after(*e, "CNI_IFNAME=")))
+			request.ifname = value;
+		else if ((value = after(*e, "TWILL_CNI_SOCKET=")))
+			socket_path = value;
+	}
+	const char *command = request.command;
+	if (!*command)
+		about(request.plugin);
+	if (same(command, "VERSION")) {
+		static const char versions[] = "{\"cniVersion\":\"1.0.0\",\"supportedVersions\":[" SUPPORTED "]}\n";
+		sys_exit(write_all(1, versions, sizeof versions - 1) < 0);
+	}
+	if (!same(command, "ADD") && !same(command, "DEL") && !same(command, "CHECK") && !same(command, "STATUS") && !same(command, "GC"))
+		fail(4, "unknown CNI_COMMAND: ", command, "");
+
+	read_request(&request, env);
+	int fd = connect_agent();
+	if (fd >= 0)
+		ask(fd, &request);
+	if (same(command, "DEL"))
+		delete_later(&request);
+	if (fd >= 0)
+		fail(11, "the Twill agent at ", socket_path, " went away before it answered: try again");
+	fail(same(command, "STATUS") ? 50 : 11, "no Twill agent listens at ", socket_path,
+	     ": look at the kube-flannel pod of this node (kubectl -n kube-flannel get pod -owide), or start twill agent");
+}
