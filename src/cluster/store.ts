@@ -88,8 +88,7 @@ export class KindStore<T> {
     const read = this.#read(raw, new Map())
     if (!read) return
     const { key, meta } = read
-    const known = this.#versions.get(key)
-    if (known !== undefined && isOlder(meta.resourceVersion, known)) return // of an object that was since made anew
+    if (isOlder(meta.resourceVersion, this.#lastOf(key))) return // of an object that was since made anew
     this.emptied = false
     this.bad.delete(key)
     this.#versions.delete(key)
@@ -107,8 +106,13 @@ export class KindStore<T> {
   }
 
   #isNews(key: string, version: string): boolean {
-    const known = this.#versions.get(key) ?? this.#tombstones.get(key) ?? this.#listVersion
+    const known = this.#lastOf(key)
     return known !== version && !isOlder(version, known)
+  }
+
+  /** The newest version that was told of `key`, alive or dead. */
+  #lastOf(key: string): string {
+    return this.#versions.get(key) ?? this.#tombstones.get(key) ?? this.#listVersion
   }
 
   #read(raw: unknown, bad: Map<string, Finding>): { key: string; meta: Meta; record?: T | undefined; bad: boolean } | undefined {
