@@ -1,0 +1,182 @@
+/**
+ * Wanted against last known actual, kept current event by event. Owners say what they want, the kernel says what there is; `pending`
+ * looks only at keys that one of the two touched since they last agreed, so a pass after one event costs what that event changed.
+ * @module
+ */
+import { type Change, type Culprit, type Item, keyOf, type Op, type Outcome, show } from '#model/kernel.ts'
+import { inOrder, matches, remade } from '#plan/diff.ts'
+
+/** Two owners want different objects under one key; the first by name gets it. */
+export interface Conflict {
+  readonly key: string
+  readonly winner: string
+  readonly losers: readonly string[]
+}
+
+/** A change that others made to an object of ours. */
+export interface Drift {
+  /** What they did: put something else (or something new), or deleted it. */
+  readonly verb: 'put' | 'del'
+  readonly by?: Culprit
+}
+
+/** Whether an object of ours that nobody wants may be deleted now. */
+export type Sweep = (item: Item) => boolean
+
+interface Claim {
+  readonly owner: string
+  readonly item: Item
+}
+
+export class Desired {
+  readonly #claims = new Map<string, readonly Claim[]>()
+  readonly #keys = new Map<string, ReadonlySet<string>>()
+  readonly #actual = new Map<string, Item>()
+  readonly #dirty = new Set<string>()
+  readonly #contested = new Set<string>()
+  readonly #drift = new Map<string, Drift>()
+
+  /** `owner` wants exactly `items` from now on; none to want nothing. */
+  setOwner(owner: string, items: readonly Item[]): void {
+    const wanted = new Map(items.map((item) => [keyOf(item), { ...item, owner }]))
+    for (const key of this.#keys.get(owner) ?? []) if (!wanted.has(key)) this.#claim(key, owner, undefined)
+    for (const [key, item] of wanted) this.#claim(key, owner, item)
+    if (wanted.size === 0) this.#keys.delete(owner)
+    else this.#keys.set(owner, new Set(wanted.keys()))
+  }
+
+  #claim(key: string, owner: string, item: Item | undefined): void {
+    const before = this.#claims.get(key) ?? []
+    const after = before.filter((claim) => claim.owner !== owner)
+    if (item) after.push({ owner, item })
+    after.sort((a, b) => (a.owner < b.owner ? -1 : 1))
+    if (after.length === 0) this.#claims.delete(key)
+    else this.#claims.set(key, after)
+    if (after.some((claim) => show(claim.item) !== show(after[0]!.item))) this.#contested.add(key)
+    else this.#contested.delete(key)
+    this.#dirty.add(key)
+  }
+
+  /** What the kernel holds, whole: everything known before is forgotten. What was right and is no more has drifted unseen. */
+  reset(actual: readonly Item[]): void {
+    const before = new Map(this.#actual)
+    this.#actual.clear()
+    for (const item of actual) this.#know(item)
+    for (const [key, item] of before) {
+      this.#dirty.add(key)
+      const wanted = this.#claims.get(key)?.[0]?.item
+      const now = this.#actual.get(key)
+      if (wanted && matches(wanted, item) && !(now && matches(wanted, now))) this.#drift.set(key, { verb: now ? 'put' : 'del' })
+    }
+    for (const key of this.#claims.keys()) this.#dirty.add(key)
+  }
+
+  /**
+   * One change as the kernel reported it, our own included. An overrun is the caller's: only a dump helps.
+   * @returns  True if it made something wrong that was right.
+   */
+  observe(change: Exclude<Change, { verb: 'overrun' }>): boolean {
+    const { verb, item } = change
+    const key = keyOf(item)
+    const before = this.#actual.get(key)
+    if (verb === 'put' ? before !== undefined && show(before) === show(item) : before === undefined) return false
+    const wanted = this.#claims.get(key)?.[0]?.item
+    const wasRight = wanted ? before !== undefined && matches(wanted, before) : before === undefined
+    const isRight = wanted ? verb === 'put' && matches(wanted, item) : verb === 'del'
+    if (verb === 'put') this.#know(item)
+    else this.#forget(key)
+    const drifted = wasRight && !isRight
+    if (drifted) this.#drift.set(key, { verb, ...(change.by && { by: change.by }) })
+    if (item.kind === 'link' && (verb === 'del' || !item.up)) this.#forgetOn(item.name)
+    return drifted
+  }
+
+  /** What became of ops that were carried out. */
+  acknowledge(outcomes: readonly Outcome[]): void {
+    for (const { op, error } of outcomes) {
+      const { verb, item } = op
+      const key = keyOf(item)
+      const before = this.#actual.get(key)
+      this.#dirty.add(key)
+      if (error) continue
+      if (verb === 'put') this.#know(item)
+      else this.#forget(key)
+      if (item.kind === 'link' && (verb === 'del' || remade(before?.kind === 'link' ? before : undefined, item))) this.#forgetOn(item.name)
+    }
+  }
+
+  /** The operations that lead from actual to wanted, in order. None if they agree. */
+  pending(maySweep: Sweep): Op[] {
+    const settled = (key: string): void => {
+      this.#dirty.delete(key)
+      this.#drift.delete(key)
+    }
+    return this.#compare([...this.#dirty], this.#actual, maySweep, settled)
+  }
+
+  /** The dry run: what `pending` would give if the kernel held `actual`. Changes nothing here. */
+  planAgainst(actual: readonly Item[], maySweep: Sweep): Op[] {
+    const known = new Map(actual.map((item) => [keyOf(item), item]))
+    return this.#compare([...new Set([...known.keys(), ...this.#claims.keys()])], known, maySweep, () => {})
+  }
+
+  #compare(keys: readonly string[], actual: ReadonlyMap<string, Item>, maySweep: Sweep, settled: (key: string) => void): Op[] {
+    const puts: Item[] = []
+    const dels: Item[] = []
+    for (const key of keys) {
+      const wanted = this.#claims.get(key)?.[0]?.item
+      const have = actual.get(key)
+      if (wanted ? have !== undefined && matches(wanted, have) : have === undefined) settled(key)
+      else if (wanted) puts.push(wanted)
+      else if (maySweep(have!)) dels.push(have!)
+    }
+    return inOrder(puts, dels)
+  }
+
+  /** What others did to the object of `op` since it was last right; undefined if this op is no repair. */
+  driftOf(op: Op): Drift | undefined {
+    return this.#drift.get(keyOf(op.item))
+  }
+
+  conflicts(): Conflict[] {
+    return [...this.#contested].toSorted().map((key) => {
+      const [winner, ...losers] = this.#claims.get(key)!.map((claim) => claim.owner)
+      return { key, winner: winner!, losers }
+    })
+  }
+
+  /** Wanted objects by kind. */
+  counts(): Record<string, number> {
+    const counts: Record<string, number> = {}
+    for (const [claim] of this.#claims.values()) counts[claim!.item.kind] = (counts[claim!.item.kind] ?? 0) + 1
+    return counts
+  }
+
+  /** Every owner that wants something. */
+  owners(): string[] {
+    return [...this.#keys.keys()]
+  }
+
+  #know(item: Item): void {
+    const key = keyOf(item)
+    this.#actual.set(key, item)
+    this.#dirty.add(key)
+  }
+
+  #forget(key: string): void {
+    this.#actual.delete(key)
+    this.#dirty.add(key)
+  }
+
+  /** Forgets what stands on a device. The kernel drops a route with its device, or when that goes down, and tells nobody. */
+  #forgetOn(name: string): void {
+    for (const [key, item] of this.#actual) if (standsOn(item, name)) this.#forget(key)
+  }
+}
+
+function standsOn(item: Item, device: string): boolean {
+  if (item.netns !== undefined) return false
+  if (item.kind === 'sysctl') return item.path.includes(`/conf/${device}/`)
+  if (item.kind === 'port' && item.bridge === device) return true
+  return 'dev' in item && item.dev === device
+}

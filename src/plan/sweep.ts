@@ -1,0 +1,62 @@
+/**
+ * What an agent knows as its own, and when it may delete what nobody wants any more. A fresh agent sweeps what a dead one (or Flannel,
+ * by its known names) left, but no list is trusted to delete before it is whole: an API server that answers with nothing must not cut a node off.
+ * @module
+ */
+import type { Flags } from '#config/flags.ts'
+import type { Snapshot } from '#model/cluster.ts'
+import { type HostView, type NftFamily, type Scope, TWILL_ROUTE_PROTOCOL } from '#model/kernel.ts'
+import type { Sweep } from '#plan/desired.ts'
+
+/** Bridge of the stock conflist. Its ports, addresses and the bridge itself come and go with CNI requests, never by sweeping. */
+export const POD_BRIDGE = 'cni0'
+
+const flannelDevice = /^flannel(-v6)?\.\d+$/
+
+/** Everything that is ours on this node. `device` is the backend's tunnel device. */
+export function scopeOf(o: {
+  device: string | undefined
+  host: HostView
+  flags: Pick<Flags, 'subnet-file'>
+  sysctls: readonly string[]
+  tables: readonly { family: NftFamily; table: string }[]
+}): Scope {
+  const tunnels = o.host.links.filter((link) => link.kind === 'vxlan' && flannelDevice.test(link.name)).map((link) => link.name)
+  const devices = [...new Set([...(o.device === undefined ? [] : [o.device]), ...tunnels])]
+  return {
+    links: [...devices, POD_BRIDGE],
+    bridges: [POD_BRIDGE],
+    routeProtocol: TWILL_ROUTE_PROTOCOL,
+    routeLinks: devices,
+    nftTables: o.tables,
+    sysctls: o.sysctls,
+    files: [o.flags['subnet-file']],
+  }
+}
+
+/** `self` is this node's name: a list of nodes that lacks it is not whole. */
+export function sweepOf(snapshot: Snapshot, self: string, services: boolean): Sweep {
+  const peersKnown = snapshot.synced.nodes && snapshot.nodes.has(self)
+  const servicesKnown = !services || (snapshot.synced.services && snapshot.synced.endpointSlices)
+  return (item) => {
+    switch (item.kind) {
+      case 'route':
+      case 'neighbor':
+      case 'fdb':
+        return peersKnown && item.dev !== POD_BRIDGE
+      case 'nft-table':
+      case 'nft-map':
+      case 'nft-chain':
+      case 'nft-element':
+        return servicesKnown
+      case 'link':
+        return peersKnown && flannelDevice.test(item.name)
+      case 'address':
+        return flannelDevice.test(item.dev)
+      case 'port':
+      case 'sysctl':
+      case 'file':
+        return false
+    }
+  }
+}
