@@ -12,4 +12,12 @@ export const wireError = errorTable({
       `Cannot encode ${d.what}: it is ${d.length} bytes long, at most ${d.max} fit`,
     remedy: 'Shorten the value: an interface name holds 15 bytes, a netlink attribute 65,531.',
   },
+  ERR_NFT_RULE: {
+    text: (d: { rule: string; problem: string }) => `Cannot compile the nftables rule "${d.rule}": ${d.problem}`,
+    remedy: 'Rules are written in the subset of nft that src/wire/nftables/rules.ts lists, in the form in which `nft list` prints them.',
+  },
+  ERR_NFT_VALUE: {
+    text: (d: { type: string; found: string }) => `Cannot encode "${d.found}" as the nftables type ${d.type}`,
+    remedy: 'Give one value for each part of the type, in the form in which `nft list` prints it.',
+  },
 })
