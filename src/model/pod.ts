@@ -27,6 +27,8 @@ export interface Attachment {
   readonly network: string
   readonly containerId: string
   readonly ifname: string
+  /** namespace/name from CNI_ARGS, when the runtime says it. */
+  readonly podName?: string
   readonly netns: string
   readonly bridge: string
   readonly hairpin: boolean

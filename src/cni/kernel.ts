@@ -1,0 +1,11 @@
+/** The door to the kernel as CNI needs it; the daemon stands behind it. @module */
+import type { Item, Op, Outcome } from '#model/kernel.ts'
+
+export interface PodKernel {
+  /** Carries out `ops` at once and in order, and keeps `wanted` (repairs it) for `owner` from then on. One outcome an op. */
+  commit(owner: string, wanted: readonly Item[], ops: readonly Op[]): Promise<readonly Outcome[]>
+  /** Forgets what was wanted for `owner`, then carries out `ops`. */
+  release(owner: string, ops: readonly Op[]): Promise<readonly Outcome[]>
+  /** The MAC of a device of the agent's namespace; undefined if there is none of that name. */
+  linkMac(name: string): Promise<string | undefined>
+}

@@ -1,0 +1,152 @@
+/**
+ * One plugin call, answered: which name does what for which command. The runtime drives the chain (lo; flannel, portmap);
+ * flannel → bridge → host-local is in here.
+ * @module
+ */
+import { existsSync } from 'node:fs'
+import { int, type JsonObject, list, object, struct, text } from '#cni/decode.ts'
+import { CniError, cniCode, unsupported } from '#cni/failure.ts'
+import {
+  delegateConf,
+  type FlannelPaths,
+  fallbackConf,
+  loadScratch,
+  loadSubnetEnv,
+  parseFlannelConf,
+  removeScratch,
+  requireOurDelegate,
+  saveScratch,
+} from '#cni/flannel.ts'
+import type { PodKernel } from '#cni/kernel.ts'
+import { demand, type Network, netnsProblem, requireNetns } from '#cni/network.ts'
+import type { CniCall } from '#cni/request.ts'
+import { type CniResult, parseResult, printResult } from '#cni/result.ts'
+import { loopbackOps } from '#plan/pod.ts'
+
+export interface PluginContext {
+  readonly network: Network
+  readonly kernel: PodKernel
+  readonly flannel: FlannelPaths
+}
+
+/** Carries out `call`. The text goes to stdout; DEL and CHECK have none.
+ * @param signal  Aborts when the runtime went away. */
+export async function callPlugin(call: CniCall, context: PluginContext, signal: AbortSignal): Promise<string> {
+  const plugin = plugins[call.plugin]!
+  switch (call.command) {
+    case 'ADD':
+      return printResult(await plugin.add(call, context, signal), call.version)
+    case 'DEL':
+      await plugin.del?.(call, context)
+      return ''
+    case 'CHECK':
+      requirePrevResult(call)
+      await plugin.check?.(call, context)
+      return ''
+    default: // STATUS and GC belong to versions that parseRequest refuses
+      throw new CniError(cniCode.invalidEnvironment, `unknown CNI_COMMAND: ${call.command}`)
+  }
+}
+
+interface Plugin {
+  add(call: CniCall, context: PluginContext, signal: AbortSignal): Promise<CniResult>
+  del?(call: CniCall, context: PluginContext): Promise<void>
+  check?(call: CniCall, context: PluginContext): Promise<void>
+}
+
+const flannel: Plugin = {
+  async add(call, { network, flannel: paths }, signal) {
+    const conf = parseFlannelConf(call.conf, paths)
+    const content = delegateConf(call, conf, loadSubnetEnv(conf.subnetFile))
+    const delegate = JSON.parse(content) as JsonObject
+    requireOurDelegate(delegate)
+    const saved = saveScratch(conf.dataDir, call.containerId, content)
+    const [added, kept] = await Promise.allSettled([network.add(call, delegate, signal), saved])
+    if (added.status === 'fulfilled' && kept.status === 'fulfilled') return added.value
+    if (added.status === 'fulfilled') await network.del(call, ipamOf(delegate))
+    removeScratch(conf.dataDir, call.containerId)
+    throw added.status === 'rejected' ? added.reason : (kept as PromiseRejectedResult).reason
+  },
+  async del(call, { network, flannel: paths }) {
+    const conf = parseFlannelConf(call.conf, paths)
+    const delegate = loadScratch(conf.dataDir, call.containerId) ?? fallbackConf(call, conf)
+    requireOurDelegate(delegate)
+    await network.del(call, ipamOf(delegate))
+    removeScratch(conf.dataDir, call.containerId)
+  },
+  check: (call, { network }) => network.requireAttached(call),
+}
+
+const bridge: Plugin = {
+  add: (call, { network }, signal) => network.add(call, call.conf, signal),
+  del: (call, { network }) => network.del(call, ipamOf(call.conf)),
+  check: (call, { network }) => network.requireAttached(call),
+}
+
+const hostLocal: Plugin = {
+  add: (call, { network }) => network.reserve(call, call.conf, ipamOf(call.conf)),
+  del: (call, { network }) => network.unreserve(call, ipamOf(call.conf)),
+  check: (call, { network }) => network.requireReserved(call, ipamOf(call.conf)),
+}
+
+/** Without a mapping it only hands on what the plugin before it made. */
+const portmap: Plugin = {
+  add(call) {
+    refuseMappings(call)
+    return Promise.resolve(requirePrevResult(call))
+  },
+}
+
+/** lo is up in the pod; ::1 is there wherever the kernel has IPv6. */
+const loopback: Plugin = {
+  async add(call, { kernel }) {
+    const prev = prevResultOf(call)
+    requireNetns(call.netns)
+    const owner = `loopback ${call.containerId}`
+    demand(await kernel.commit(owner, [], loopbackOps(call.netns, owner)))
+    if (prev) return prev
+    const addresses = ['127.0.0.1/8', ...(existsSync('/proc/sys/net/ipv6') ? ['::1/128'] : [])]
+    return {
+      interfaces: [{ name: 'lo', mac: '00:00:00:00:00:00', sandbox: call.netns }],
+      ips: addresses.map((address) => ({ interface: 0, address })),
+      routes: [],
+      dns: {},
+    }
+  },
+  check(call) {
+    const problem = netnsProblem(call.netns)
+    return problem === undefined ? Promise.resolve() : Promise.reject(new CniError(cniCode.generic, problem))
+  },
+}
+
+const plugins: Readonly<Record<string, Plugin>> = { flannel, bridge, 'host-local': hostLocal, portmap, loopback }
+
+const ipamOf = (conf: JsonObject): JsonObject => struct({ ipam: object })(conf, 'NetConf').ipam ?? {}
+
+function prevResultOf(call: CniCall): CniResult | undefined {
+  const { prevResult } = struct({ prevResult: object })(call.conf, 'NetConf')
+  return prevResult && parseResult(prevResult, call.version)
+}
+
+function requirePrevResult(call: CniCall): CniResult {
+  const prev = prevResultOf(call)
+  if (!prev)
+    throw new CniError(cniCode.generic, call.command === 'CHECK' ? 'Required prevResult missing' : 'must be called as chained plugin')
+  return prev
+}
+
+const readMappings = struct({
+  runtimeConfig: struct({ portMappings: list(struct({ hostPort: int, containerPort: int, protocol: text })) }),
+})
+
+function refuseMappings(call: CniCall): void {
+  const mappings = readMappings(call.conf, 'PortMapConf').runtimeConfig?.portMappings ?? []
+  const hostPorts = mappings.map((one) => one.hostPort ?? 0).filter((port) => port > 0)
+  if (hostPorts.length > 0) {
+    throw unsupported(
+      'runtimeConfig.portMappings',
+      hostPorts,
+      'this version of Twill has no hostPorts yet: use a NodePort service or hostNetwork',
+    )
+  }
+}

@@ -1,0 +1,196 @@
+/**
+ * The agent's end of the CNI socket: takes the shim's requests, one a connection, and answers them.
+ *
+ * One request at a time an interface, a bounded number in all; the rest waits in line. A connection that closes before its
+ * answer has no one waiting any more (the runtime kills the shim at its deadline): its ADD takes itself back. As a DEL of the
+ * same interface waits for that ADD to end, no ADD can outlive a DEL that came after it.
+ * @module
+ */
+import { chmodSync, mkdirSync, rmSync } from 'node:fs'
+import { connect, createServer, type Server, type Socket } from 'node:net'
+import { dirname } from 'node:path'
+import type { Clock } from '#base/clock.ts'
+import type { Log } from '#base/log.ts'
+import { Attachments } from '#cni/attachments.ts'
+import { cniError } from '#cni/errors.ts'
+import { CniError, cniCode, failureAnswer } from '#cni/failure.ts'
+import type { FlannelPaths } from '#cni/flannel.ts'
+import type { PodKernel } from '#cni/kernel.ts'
+import { Network } from '#cni/network.ts'
+import { callPlugin, type PluginContext } from '#cni/plugins.ts'
+import { decodeRequest, encodeAnswer, frameLength, MAX_FRAME_BYTES, type RawRequest } from '#cni/protocol.ts'
+import { replayDeletes } from '#cni/queue.ts'
+import { parseRequest } from '#cni/request.ts'
+import type { TakeLock } from '#cni/store.ts'
+import { Turns } from '#cni/turns.ts'
+import type { Attachment, CniAnswer } from '#model/pod.ts'
+
+export interface CniServerOptions {
+  /** Directory of the socket, the delete queue and the journal: /run/twill. */
+  readonly runDir: string
+  readonly kernel: PodKernel
+  readonly takeLock: TakeLock
+  readonly clock: Clock
+  readonly log: Log
+  readonly flannel?: FlannelPaths
+  /** host-local's directory; /var/lib/cni/networks. */
+  readonly networksDir?: string
+  /** Requests carried out at once. */
+  readonly concurrency?: number
+}
+
+export interface CniServer {
+  readonly socketPath: string
+  /** The pod interfaces in place. */
+  attachments(): Attachment[]
+  /** Stops listening and lets what has begun come to its end. */
+  close(): Promise<void>
+}
+
+const RETRY_QUEUE_MS = 30_000
+const IDLE_MS = 10_000
+
+/** Serves CNI. Resolves when what the last agent left is taken over and the delete queue is done: the node can take pods.
+ * @throws {TwillError} ERR_CNI_SOCKET_BUSY */
+export async function startCniServer(o: CniServerOptions): Promise<CniServer> {
+  const socketPath = `${o.runDir}/cni.sock`
+  mkdirSync(o.runDir, { recursive: true, mode: 0o700 })
+  chmodSync(o.runDir, 0o700)
+  const { attachments, unfinished } = Attachments.open(`${o.runDir}/attachments`)
+  const { kernel, takeLock, clock, log } = o
+  const network = new Network({ kernel, attachments, takeLock, clock, log, dataDir: o.networksDir ?? '/var/lib/cni/networks' })
+  const flannel = o.flannel ?? { subnetFile: '/run/flannel/subnet.env', dataDir: '/var/lib/cni/flannel' }
+  const context: PluginContext = { network, kernel, flannel }
+  const turns = new Turns(o.concurrency ?? 16)
+  const answer = (request: RawRequest, signal: AbortSignal): Promise<CniAnswer> => answerRequest(request, context, turns, o, signal)
+
+  const closing = new AbortController()
+  const takenOver = Promise.withResolvers<void>()
+  const open = new Set<Promise<void>>()
+  // The socket is open before the queue is read: a shim that found it closed has its file in the queue by then.
+  const server = await listen(socketPath, (socket) => {
+    const served = serve(socket, log, async (request, signal) => {
+      await takenOver.promise
+      return answer(request, signal)
+    }).finally(() => open.delete(served))
+    open.add(served)
+  })
+  await network.resume(unfinished)
+  const replay = (): Promise<number> =>
+    replayDeletes(`${o.runDir}/delete-queue`, log, (request) => answer(request, new AbortController().signal))
+  let left = await replay()
+  takenOver.resolve()
+  const retrying = (async () => {
+    while (left > 0 && !closing.signal.aborted) {
+      await clock.sleep(RETRY_QUEUE_MS, closing.signal)
+      if (!closing.signal.aborted) left = await replay()
+    }
+  })()
+  return {
+    socketPath,
+    attachments: () => attachments.list(),
+    async close() {
+      closing.abort()
+      server.close()
+      await Promise.all([retrying, ...open])
+    },
+  }
+}
+
+/** One request, judged, done in its turn, and answered whatever happens. */
+async function answerRequest(
+  request: RawRequest,
+  context: PluginContext,
+  turns: Turns,
+  { log, clock }: Pick<CniServerOptions, 'log' | 'clock'>,
+  signal: AbortSignal,
+): Promise<CniAnswer> {
+  const began = clock.now()
+  const about = {
+    plugin: request.env.get('PLUGIN'),
+    command: request.env.get('CNI_COMMAND'),
+    containerId: request.env.get('CNI_CONTAINERID'),
+  }
+  try {
+    const call = parseRequest(request)
+    const stdout = await turns.run(`${call.containerId}/${call.ifname}`, () => {
+      if (call.command === 'ADD' && signal.aborted) throw new CniError(cniCode.tryAgainLater, 'the runtime went away before ADD began')
+      return callPlugin(call, context, signal)
+    })
+    log.info({ ...about, ifname: call.ifname, ms: Math.round((clock.now() - began) * 10) / 10 }, 'CNI request done')
+    return { exit: 0, stdout }
+  } catch (error) {
+    const answer = failureAnswer(error)
+    log.warn({ ...about, answer: JSON.parse(answer.stdout) as object }, 'CNI request failed')
+    return answer
+  }
+}
+
+/** Reads one request from `socket`, hands it to `answer` and writes what comes. Resolves when the socket is closed. */
+function serve(socket: Socket, log: Log, answer: (request: RawRequest, signal: AbortSignal) => Promise<CniAnswer>): Promise<void> {
+  const gone = new AbortController()
+  const parts: Buffer[] = []
+  let have = 0
+  let want: number | undefined
+  const closed = new Promise<void>((resolve) => socket.once('close', () => resolve()))
+  socket.once('close', () => gone.abort())
+  socket.on('error', (error) => log.debug({ err: error.message }, 'CNI connection'))
+  socket.setTimeout(IDLE_MS, () => {
+    if (want === undefined || have < want) socket.destroy()
+  })
+  const reply = (one: CniAnswer): void => {
+    if (!socket.destroyed) socket.end(encodeAnswer(one))
+  }
+  const refuse = (problem: string): void => {
+    socket.removeAllListeners('data')
+    reply(failureAnswer(new CniError(cniCode.tryAgainLater, problem)))
+    socket.resume()
+  }
+  let working: Promise<void> = Promise.resolve()
+  socket.on('data', (chunk: Buffer) => {
+    parts.push(chunk)
+    have += chunk.length
+    if (have > MAX_FRAME_BYTES) return refuse('the request is larger than 1 MiB')
+    if (want === undefined) {
+      const header = frameLength(Buffer.concat(parts))
+      if (header === undefined) return
+      if ('problem' in header) return refuse(header.problem)
+      want = header.length
+    }
+    if (have < want) return
+    const request = decodeRequest(Buffer.concat(parts))
+    if (request === undefined) return refuse('the environment of the request has no end')
+    socket.removeAllListeners('data')
+    socket.resume() // so that the end of the connection is noticed
+    working = answer(request, gone.signal).then(reply)
+  })
+  return closed.then(() => working)
+}
+
+/** Listens on `path` for root alone. A socket file that no one answers is what a killed agent left. */
+async function listen(path: string, serveOne: (socket: Socket) => void): Promise<Server> {
+  mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
+  if (await someoneAnswers(path)) throw cniError.ERR_CNI_SOCKET_BUSY({ path })
+  rmSync(path, { force: true })
+  const server = createServer(serveOne)
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject)
+    server.listen({ path, backlog: 1024 }, () => {
+      server.removeListener('error', reject)
+      resolve()
+    })
+  })
+  chmodSync(path, 0o600)
+  return server
+}
+
+function someoneAnswers(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(path)
+    socket.once('connect', () => {
+      socket.destroy()
+      resolve(true)
+    })
+    socket.once('error', () => resolve(false))
+  })
+}

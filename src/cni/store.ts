@@ -1,0 +1,173 @@
+/**
+ * host-local's store: one file an address, so that this agent and the reference plugin can take turns on one directory.
+ *
+ *     <dataDir>/<network>/10.244.1.5           `<containerID>\r\n<ifname>`, mode 0600, made with O_EXCL
+ *     <dataDir>/<network>/last_reserved_ip.0   the address given last from range set 0
+ *     <dataDir>/<network>/lock                 BSD flock around every look and change
+ *
+ * An index in memory spares reading n files for every ADD. The directory's mtime, checked under the lock, tells when
+ * someone else changed it. Files are not synced: addresses die with their pods when the power fails, and what is left torn
+ * then (empty) belongs to no one and is swept at the first look, under the lock, where no other writer can be half way.
+ * @module
+ */
+import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync, writeSync } from 'node:fs'
+import { CniError, cniCode } from '#cni/failure.ts'
+import { candidates, type IpamConf, type Range, type RangeSet, rangeOf, showSet } from '#cni/ipam.ts'
+import { parseIp } from '#net/ip.ts'
+
+/** Takes the BSD lock on the file at `path` (made if absent); the result gives it back. */
+export type TakeLock = (path: string) => Promise<() => void>
+
+export interface Owner {
+  readonly containerId: string
+  readonly ifname: string
+}
+
+/** An address with the prefix of its subnet, and the gateway of its range. */
+export interface Reservation {
+  readonly address: string
+  readonly gateway: string
+}
+
+const contentOf = (owner: Owner): string => `${owner.containerId}\r\n${owner.ifname}`
+
+export class AddressStore {
+  readonly #dir: string
+  readonly #takeLock: TakeLock
+  /** File content, trimmed, by address. */
+  #taken = new Map<string, string>()
+  #mtimeNs = -1n
+  #turn: Promise<unknown> = Promise.resolve()
+
+  constructor(dir: string, takeLock: TakeLock) {
+    this.#dir = dir
+    this.#takeLock = takeLock
+  }
+
+  /** One address from each set of `conf`. Gives back what it took if a later set fails.
+   * @throws {CniError} when the owner has an address already, a set is exhausted or an address asked for is not to be had. */
+  allocate(conf: IpamConf, owner: Owner): Promise<Reservation[]> {
+    return this.#locked(() => {
+      const asked = [...conf.requested]
+      const got: Reservation[] = []
+      try {
+        for (const [n, set] of conf.sets.entries()) got.push(this.#allocateFrom(set, n, asked, owner))
+        if (asked.length > 0) throw new CniError(cniCode.generic, `failed to allocate all requested IPs: ${asked.join(',')}`)
+        return got
+      } catch (error) {
+        for (const { address } of got) this.#free(address.slice(0, address.indexOf('/')))
+        throw error
+      }
+    })
+  }
+
+  /** Gives back every address of `owner`; returns them. Entries of very old plugins hold the container ID alone. */
+  release(owner: Owner): Promise<string[]> {
+    return this.#locked(() => {
+      const exact = this.#find(contentOf(owner))
+      const ips = exact.length > 0 ? exact : this.#find(owner.containerId)
+      for (const ip of ips) this.#free(ip)
+      return ips
+    })
+  }
+
+  /** The addresses of `owner`. */
+  lookup(owner: Owner): Promise<string[]> {
+    return this.#locked(() => [...this.#find(contentOf(owner)), ...this.#find(owner.containerId)])
+  }
+
+  #allocateFrom(set: RangeSet, n: number, asked: string[], owner: Owner): Reservation {
+    const index = asked.findIndex((ip) => rangeOf(set, ip) !== undefined)
+    const { ip, range } = index < 0 ? this.#next(set, n, owner) : this.#requested(set, n, asked.splice(index, 1)[0]!, owner)
+    writeFileSync(`${this.#dir}/last_reserved_ip.${n}`, ip, { mode: 0o600 })
+    return { address: `${ip}/${range.subnet.prefix}`, gateway: range.gateway }
+  }
+
+  #requested(set: RangeSet, n: number, ip: string, owner: Owner): { ip: string; range: Range } {
+    const range = rangeOf(set, ip)!
+    const fail = (why: string): CniError => new CniError(cniCode.generic, `failed to allocate for range ${n}: ${why}`)
+    if (ip === range.gateway) throw fail(`requested ip ${ip} is subnet's gateway`)
+    if (!this.#reserve(ip, owner)) throw fail(`requested IP address ${ip} is not available in range set ${showSet(set)}`)
+    return { ip, range }
+  }
+
+  #next(set: RangeSet, n: number, owner: Owner): { ip: string; range: Range } {
+    const fail = (why: string): CniError => new CniError(cniCode.generic, `failed to allocate for range ${n}: ${why}`)
+    const mine = [...this.#find(contentOf(owner)), ...this.#find(owner.containerId)].find((ip) => rangeOf(set, ip) !== undefined)
+    if (mine !== undefined) throw fail(`${mine} has been allocated to ${owner.containerId}, duplicate allocation is not allowed`)
+    const last = this.#read(`last_reserved_ip.${n}`)?.trim()
+    const from = last !== undefined && parseIp(last) && rangeOf(set, last) ? last : undefined
+    for (const one of candidates(set, from)) if (!this.#taken.has(one.ip) && this.#reserve(one.ip, owner)) return one
+    throw fail(`no IP addresses available in range set: ${showSet(set)}`)
+  }
+
+  /** False if the address is taken. */
+  #reserve(ip: string, owner: Owner): boolean {
+    let fd: number
+    try {
+      fd = openSync(`${this.#dir}/${ip}`, 'wx', 0o600)
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false
+      throw error
+    }
+    try {
+      writeSync(fd, contentOf(owner))
+    } finally {
+      closeSync(fd)
+    }
+    this.#taken.set(ip, contentOf(owner))
+    return true
+  }
+
+  #free(ip: string): void {
+    rmSync(`${this.#dir}/${ip}`, { force: true })
+    this.#taken.delete(ip)
+  }
+
+  #find(content: string): string[] {
+    return [...this.#taken].filter(([, one]) => one === content).map(([ip]) => ip)
+  }
+
+  #read(name: string): string | undefined {
+    try {
+      return readFileSync(`${this.#dir}/${name}`, 'utf8')
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+      throw error
+    }
+  }
+
+  /** Runs `fn` alone: among our own calls by taking turns, among processes by the lock. */
+  #locked<T>(fn: () => T): Promise<T> {
+    const mine = this.#turn.then(async () => {
+      mkdirSync(this.#dir, { recursive: true, mode: 0o755 })
+      const unlock = await this.#takeLock(`${this.#dir}/lock`)
+      try {
+        if (this.#mtime() !== this.#mtimeNs) this.#load()
+        try {
+          return fn()
+        } finally {
+          this.#mtimeNs = this.#mtime()
+        }
+      } finally {
+        unlock()
+      }
+    })
+    this.#turn = mine.catch(() => {})
+    return mine
+  }
+
+  #mtime(): bigint {
+    return statSync(this.#dir, { bigint: true }).mtimeNs
+  }
+
+  #load(): void {
+    this.#taken = new Map()
+    for (const name of readdirSync(this.#dir)) {
+      if (parseIp(name) === undefined) continue
+      const content = this.#read(name)?.trim()
+      if (content === '') rmSync(`${this.#dir}/${name}`, { force: true })
+      else if (content !== undefined) this.#taken.set(name, content)
+    }
+  }
+}

@@ -1,0 +1,124 @@
+/**
+ * What a pod's interface is made of: the node's bridge, the veth pair, and what the pod's namespace holds. Every MAC and
+ * name is in the input, so that the CNI result is known before the kernel is asked and nothing is read back.
+ *
+ * The objects, values and order are those of the reference bridge plugin (plugins/main/bridge), except for two: the
+ * bridge's MAC is fixed at creation, so that it does not follow its ports, and a pod's MAC comes from its address, so that
+ * an address used again brings no stale ARP entries.
+ * @module
+ */
+import type { AddressItem, Item, LinkItem, Op, RouteItem, SysctlItem } from '#model/kernel.ts'
+import { BOOT_ROUTE_PROTOCOL } from '#model/kernel.ts'
+import type { Attachment } from '#model/pod.ts'
+import { addressOf, type Cidr, familyOf, formatIp, maskCidr, parseCidr, parseIp } from '#net/ip.ts'
+import { formatMac } from '#net/mac.ts'
+
+/** A bridge of ours. `gateways` are its addresses with prefix, at most one a family; without any it only switches. */
+export interface BridgePlan {
+  readonly name: string
+  readonly mac: string
+  readonly mtu: number
+  readonly gateways: readonly string[]
+}
+
+/** A MAC that belongs to an address: 0a:58 and IPv4's four bytes, or IPv6's last four. Locally administered, unicast. */
+export function macOfIp(ip: string): string {
+  return formatMac(Uint8Array.of(0x0a, 0x58, ...parseIp(ip)!.bytes.slice(-4)))
+}
+
+export const bridgeOwner = (name: string): string => `bridge ${name}`
+
+/** Unique among sandboxes: a pod that is started anew has two for a while. */
+export function podOwner(a: Pick<Attachment, 'podName' | 'containerId' | 'ifname'>): string {
+  const id = /^[0-9a-f]{64}$/.test(a.containerId) ? a.containerId.slice(0, 12) : a.containerId
+  return `pod ${a.podName === undefined ? '' : `${a.podName} `}${id} ${a.ifname}`
+}
+
+/** Everything the bridge needs, in the order of making. Forwarding is the node's, and kept on while the bridge exists. */
+export function bridgeItems(bridge: BridgePlan): Item[] {
+  const owner = bridgeOwner(bridge.name)
+  const families = new Set(bridge.gateways.map(familyOf))
+  return [
+    { kind: 'link', name: bridge.name, type: 'bridge', up: true, mac: bridge.mac, ...mtuOf(bridge.mtu), owner },
+    sysctl(`net/ipv6/conf/${bridge.name}/accept_ra`, '0', owner),
+    ...bridge.gateways.map((cidr) => address(bridge.name, cidr, owner)),
+    ...(families.has(4) ? [sysctl('net/ipv4/ip_forward', '1', owner)] : []),
+    ...(families.has(6) ? [sysctl('net/ipv6/conf/all/forwarding', '1', owner)] : []),
+  ]
+}
+
+/** What the agent keeps repairing of an attachment: the host end and its place in the bridge. */
+export function podItems(a: Attachment): Item[] {
+  const owner = podOwner(a)
+  return [
+    { kind: 'link', name: a.host.name, type: 'veth', up: true, mac: a.host.mac, ...mtuOf(a.mtu), owner },
+    { kind: 'port', dev: a.host.name, bridge: a.bridge, hairpin: a.hairpin, owner },
+  ]
+}
+
+/** The ops of ADD. The pod's end comes up last, so that its gratuitous ARP (arp_notify) finds the way open. */
+export function attachOps(a: Attachment): Op[] {
+  const owner = podOwner(a)
+  const pod = { owner, netns: a.netns }
+  const eth = (up: boolean): LinkItem => ({ ...pod, kind: 'link', name: a.ifname, type: 'veth', up, mac: a.pod.mac, ...mtuOf(a.mtu) })
+  const peer = { name: a.host.name, mac: a.host.mac, ...mtuOf(a.mtu) }
+  const conf = (path: string, value: string): SysctlItem => ({ ...sysctl(path, value, owner), netns: a.netns })
+  const items: Item[] = [
+    { ...eth(false), peer },
+    ...podItems(a),
+    sysctl(`net/ipv6/conf/${a.host.name}/accept_ra`, '0', owner),
+    conf(`net/ipv4/conf/${a.ifname}/arp_notify`, '1'),
+    conf(`net/ipv6/conf/${a.ifname}/accept_dad`, '0'),
+    ...(a.pod.addresses.some((cidr) => familyOf(cidr) === 6)
+      ? [
+          conf('net/ipv6/conf/lo/disable_ipv6', '0'),
+          conf(`net/ipv6/conf/${a.ifname}/disable_ipv6`, '0'),
+          conf(`net/ipv6/conf/${a.ifname}/keep_addr_on_down`, '1'),
+        ]
+      : []),
+    ...a.pod.addresses.map((cidr): AddressItem => ({ ...address(a.ifname, cidr, owner), netns: a.netns })),
+    eth(true),
+    ...podRoutes(a).map((route): RouteItem => ({ ...route, owner, netns: a.netns })),
+  ]
+  return items.map((item) => ({ verb: 'put', item }))
+}
+
+/** The ops of DEL: both ends of a veth die with either, and everything in the pod's namespace hangs on them. */
+export function detachOps(a: Attachment): Op[] {
+  return [{ verb: 'del', item: { kind: 'link', name: a.host.name, type: 'veth', up: false, owner: podOwner(a) } }]
+}
+
+/** For a pod that another maker's plugin attached: all that is known of it is its end. */
+export function detachByPodEnd(netns: string, ifname: string, owner: string): Op[] {
+  return [{ verb: 'del', item: { kind: 'link', name: ifname, type: 'veth', up: false, netns, owner } }]
+}
+
+/** The pod's lo, which its namespace is born with, down. Going down is no concern of DEL: it dies with the namespace. */
+export function loopbackOps(netns: string, owner: string): Op[] {
+  return [{ verb: 'put', item: { kind: 'link', name: 'lo', type: 'loopback', up: true, netns, owner } }]
+}
+
+/** A route without a gateway of its own goes through the first gateway of its family. */
+function podRoutes(a: Attachment): RouteItem[] {
+  return a.routes.map(({ dst, via }) => {
+    const gateway = via ?? a.gateways.map(addressOf).find((ip) => familyOf(ip) === familyOf(dst))
+    return { kind: 'route', dst, ...(gateway === undefined ? {} : { via: gateway }), dev: a.ifname, protocol: BOOT_ROUTE_PROTOCOL }
+  })
+}
+
+function address(dev: string, cidr: string, owner: string): AddressItem {
+  const broadcast = broadcastOf(parseCidr(cidr)!)
+  return { kind: 'address', dev, cidr, ...(broadcast === undefined ? {} : { broadcast }), owner }
+}
+
+/** The last address of an IPv4 network that has room for one. */
+function broadcastOf(cidr: Cidr): string | undefined {
+  if (cidr.family === 6 || cidr.prefix > 30) return undefined
+  const bytes = maskCidr(cidr).bytes.map((byte, i) => byte | (0xff >> Math.max(0, Math.min(8, cidr.prefix - 8 * i))))
+  return formatIp(bytes)
+}
+
+const sysctl = (path: string, value: string, owner: string): SysctlItem => ({ kind: 'sysctl', path, value, owner })
+
+/** MTU 0 leaves the kernel's default. */
+const mtuOf = (mtu: number): { mtu?: number } => (mtu === 0 ? {} : { mtu })
