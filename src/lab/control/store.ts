@@ -176,6 +176,7 @@ export class MemoryStore implements Store {
   #undelivered: StoreEvent[] = []
   #admit: Admit
   #now: () => number
+  #dry = false
   /** Called after each change; the journal hangs here. */
   onChange: (() => void) | undefined
 
@@ -303,6 +304,16 @@ export class MemoryStore implements Store {
     }
   }
 
+  /** Runs writes through every check, and keeps none of them (`kubectl --dry-run=server`). */
+  dryRun<T>(write: () => T): T {
+    this.#dry = true
+    try {
+      return write()
+    } finally {
+      this.#dry = false
+    }
+  }
+
   snapshot(): Snapshot {
     const objects = [...this.#objects].map(([resource, all]) => [resource, [...all.values()]] as const)
     return { resourceVersion: this.#version, objects: Object.fromEntries(objects) }
@@ -332,6 +343,7 @@ export class MemoryStore implements Store {
   }
 
   #commit(type: StoreEvent['type'], resource: string, draft: KubeObject, old: KubeObject | undefined): KubeObject {
+    if (this.#dry) return freeze(draft)
     draft.metadata.resourceVersion = String(++this.#version)
     const object = freeze(draft)
     const all = this.#objects.get(resource) ?? new Map<string, KubeObject>()

@@ -39,7 +39,7 @@ const fits: Record<Exclude<FieldType['is'], 'object'>, (value: unknown) => boole
 }
 
 /** Quantities (`cpu: 1`) are texts in the schema that may be written as numbers. */
-const quantities = /\.(limits|requests|capacity|allocatable|sizeLimit|divisor)(\.[^.]*)?$/
+const quantities = /\.(limits|requests|capacity|allocatable|sizeLimit|divisor)(\..*)?$/
 
 /**
  * Walks `object` along the fields of `model`. Unknown fields are left out of the result, as a typed decoder would.
