@@ -1,4 +1,4 @@
-/** The nodes' pid 1: lab/pause.c, built static into dist/ when it is not there or older than its source. */
+/** The lab's C programs, lab/*.c: built static into dist/ when one is not there or older than its source. */
 import { mkdirSync, renameSync, statSync } from 'node:fs'
 import { labError } from '#lab/errors.ts'
 import { run, tryRun } from '#lab/nodes/run.ts'
@@ -6,10 +6,16 @@ import { repo } from '#lab/repo.ts'
 
 const compilers = ['musl-gcc', 'gcc', 'cc']
 
-/** Path of the built program. @throws {TwillError} ERR_LAB_NO_COMPILER */
+/** Builds the nodes' pid 1 and what their kubelets start pods with. Returns the path of the first. @throws {TwillError} ERR_LAB_NO_COMPILER */
 export async function ensurePause(): Promise<string> {
-  const source = `${repo}/lab/pause.c`
-  const built = `${repo}/dist/pause`
+  const [pause] = await Promise.all([ensureProgram('pause'), ensureProgram('podrun')])
+  return pause
+}
+
+/** Path of one built program. @throws {TwillError} ERR_LAB_NO_COMPILER */
+export async function ensureProgram(name: 'pause' | 'podrun'): Promise<string> {
+  const source = `${repo}/lab/${name}.c`
+  const built = `${repo}/dist/${name}`
   const builtAt = statSync(built, { throwIfNoEntry: false })?.mtimeMs ?? 0
   if (builtAt > statSync(source).mtimeMs) return built
   mkdirSync(`${repo}/dist`, { recursive: true })
@@ -21,7 +27,7 @@ export async function ensurePause(): Promise<string> {
     renameSync(fresh, built)
     return built
   }
-  throw labError.ERR_LAB_NO_COMPILER({ tried: compilers })
+  throw labError.ERR_LAB_NO_COMPILER({ program: name, tried: compilers })
 }
 
 async function exists(program: string): Promise<boolean> {

@@ -1,0 +1,270 @@
+/**
+ * A Kubernetes API client for the lab's own parts (kubelet stand-in, coredns): JSON over node:https, list and watch.
+ * Its own, not the product's: the lab must not use the code it judges.
+ * @module
+ */
+import { readFileSync } from 'node:fs'
+import type { IncomingMessage } from 'node:http'
+import https, { type RequestOptions } from 'node:https'
+import { parse } from 'yaml'
+import type { Meta } from '#lab/kubelet/types.ts'
+
+export interface Access {
+  /** https://host:port */
+  readonly server: string
+  readonly ca: Buffer
+  readonly cert?: Buffer
+  readonly key?: Buffer
+  /** File with a bearer token; read for each request, since it is rotated. */
+  readonly tokenFile?: string
+}
+
+interface Kubeconfig {
+  'current-context'?: string
+  clusters: { name: string; cluster: { server: string; 'certificate-authority'?: string; 'certificate-authority-data'?: string } }[]
+  users: {
+    name: string
+    user: {
+      'client-certificate'?: string
+      'client-certificate-data'?: string
+      'client-key'?: string
+      'client-key-data'?: string
+      tokenFile?: string
+    }
+  }[]
+  contexts: { name: string; context: { cluster: string; user: string } }[]
+}
+
+/** How to reach the API by a kubeconfig's current context. Client certificate or token file; inline or as files. */
+export function accessFromKubeconfig(text: string): Access {
+  const config = parse(text) as Kubeconfig
+  const context = config.contexts.find((c) => c.name === config['current-context']) ?? config.contexts[0]
+  const cluster = config.clusters.find((c) => c.name === context?.context.cluster)?.cluster
+  const user = config.users.find((u) => u.name === context?.context.user)?.user
+  if (!cluster || !user) throw new Error('the kubeconfig has no cluster or user for its current context')
+  const bytes = (inline: string | undefined, file: string | undefined): Buffer | undefined =>
+    inline !== undefined ? Buffer.from(inline, 'base64') : file !== undefined ? readFileSync(file) : undefined
+  const cert = bytes(user['client-certificate-data'], user['client-certificate'])
+  const key = bytes(user['client-key-data'], user['client-key'])
+  return {
+    server: cluster.server,
+    ca: bytes(cluster['certificate-authority-data'], cluster['certificate-authority']) ?? Buffer.alloc(0),
+    ...(cert && key ? { cert, key } : {}),
+    ...(user.tokenFile !== undefined ? { tokenFile: user.tokenFile } : {}),
+  }
+}
+
+/** Access of a process in a pod: its ServiceAccount's files and the variables every container has. */
+export function accessInCluster(env: NodeJS.ProcessEnv, dir = '/var/run/secrets/kubernetes.io/serviceaccount'): Access {
+  const host = env.KUBERNETES_SERVICE_HOST
+  const port = env.KUBERNETES_SERVICE_PORT
+  if (!host || !port) throw new Error('KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set')
+  return {
+    server: `https://${host.includes(':') ? `[${host}]` : host}:${port}`,
+    ca: readFileSync(`${dir}/ca.crt`),
+    tokenFile: `${dir}/token`,
+  }
+}
+
+/** An answer that is no success: the HTTP status, and the message of the Status object. */
+export class ApiError extends Error {
+  readonly status: number
+  constructor(status: number, message: string) {
+    super(message)
+    this.name = 'ApiError'
+    this.status = status
+  }
+}
+
+export const patchType = { merge: 'application/merge-patch+json', strategic: 'application/strategic-merge-patch+json' } as const
+
+export class Api {
+  readonly #access: Access
+  readonly #url: URL
+  readonly #agent: https.Agent
+  constructor(access: Access) {
+    this.#access = access
+    this.#url = new URL(access.server)
+    this.#agent = new https.Agent({ keepAlive: true, ca: access.ca, ...(access.cert ? { cert: access.cert, key: access.key } : {}) })
+  }
+
+  get<T>(path: string): Promise<T> {
+    return this.#json<T>('GET', path)
+  }
+  create<T>(path: string, body: object): Promise<T> {
+    return this.#json<T>('POST', path, body)
+  }
+  replace<T>(path: string, body: object): Promise<T> {
+    return this.#json<T>('PUT', path, body)
+  }
+  patch<T>(path: string, body: object, type: string): Promise<T> {
+    return this.#json<T>('PATCH', path, body, type)
+  }
+  remove<T>(path: string, body?: object): Promise<T> {
+    return this.#json<T>('DELETE', path, body)
+  }
+
+  /** Events of a watch, one parsed line each, until the server ends it or `signal` aborts. A quiet connection is cut after `idleMs`. */
+  async *watch<T>(path: string, signal: AbortSignal, idleMs = 90_000): AsyncGenerator<T> {
+    const answer = await this.#open('GET', path, undefined, undefined, { signal, timeout: idleMs })
+    if (answer.statusCode !== 200) throw await failure(answer)
+    answer.setEncoding('utf8')
+    let rest = ''
+    for await (const chunk of answer) {
+      rest += chunk as string
+      for (let end = rest.indexOf('\n'); end >= 0; end = rest.indexOf('\n')) {
+        const line = rest.slice(0, end)
+        rest = rest.slice(end + 1)
+        if (line.trim() !== '') yield JSON.parse(line) as T
+      }
+    }
+  }
+
+  async #json<T>(method: string, path: string, body?: object, type = 'application/json'): Promise<T> {
+    const answer = await this.#open(method, path, body && JSON.stringify(body), type, { timeout: 10_000 })
+    if (answer.statusCode! >= 300) throw await failure(answer)
+    return JSON.parse(await textOf(answer)) as T
+  }
+
+  #open(method: string, path: string, body: string | undefined, type: string | undefined, more: RequestOptions): Promise<IncomingMessage> {
+    const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>()
+    const token =
+      this.#access.tokenFile === undefined ? {} : { authorization: `Bearer ${readFileSync(this.#access.tokenFile, 'utf8').trim()}` }
+    const request = https.request(
+      {
+        host: this.#url.hostname.replace(/^\[|\]$/g, ''),
+        port: this.#url.port || 443,
+        method,
+        path,
+        agent: this.#agent,
+        headers: {
+          accept: 'application/json',
+          'user-agent': 'twill-lab',
+          ...token,
+          ...(body === undefined ? {} : { 'content-type': type }),
+        },
+        ...more,
+      },
+      resolve,
+    )
+    request.once('timeout', () => request.destroy(new Error(`no answer from ${this.#url.host}`)))
+    request.once('error', reject)
+    request.end(body)
+    return promise
+  }
+}
+
+async function textOf(answer: IncomingMessage): Promise<string> {
+  answer.setEncoding('utf8')
+  let text = ''
+  for await (const chunk of answer) text += chunk as string
+  return text
+}
+
+async function failure(answer: IncomingMessage): Promise<ApiError> {
+  const text = await textOf(answer)
+  let message = text
+  try {
+    message = (JSON.parse(text) as { message?: string }).message ?? text
+  } catch {
+    // not a Status object: the text itself is the best there is
+  }
+  return new ApiError(answer.statusCode!, message)
+}
+
+/** True if the object is not there (any more). */
+export const isNotFound = (error: unknown): boolean => error instanceof ApiError && error.status === 404
+
+export interface Stored {
+  metadata: Meta
+}
+
+interface WatchEvent<T> {
+  type: 'ADDED' | 'MODIFIED' | 'DELETED' | 'BOOKMARK' | 'ERROR'
+  object: T & { code?: number; message?: string }
+}
+
+/** A copy of a collection, kept by list and watch. `onChange` is called with each object that came, changed (new) or went (gone). */
+export class Mirror<T extends Stored> {
+  readonly objects = new Map<string, T>()
+  #synced = false
+  readonly #api: Api
+  readonly #path: string
+  readonly #onChange: (object: T, gone: boolean) => void
+  readonly #onSync: () => void
+
+  /** @param path  The collection with its selectors: /api/v1/pods?fieldSelector=… */
+  constructor(api: Api, path: string, onChange: (object: T, gone: boolean) => void = () => {}, onSync: () => void = () => {}) {
+    this.#api = api
+    this.#path = path
+    this.#onChange = onChange
+    this.#onSync = onSync
+  }
+
+  /** The first list has arrived. */
+  get synced(): boolean {
+    return this.#synced
+  }
+
+  get(namespace: string, name: string): T | undefined {
+    return this.objects.get(`${namespace}/${name}`)
+  }
+
+  /** Lists, watches, and does so again after each end, until abort. `onTrouble` hears why the API could not be reached. */
+  async run(signal: AbortSignal, onTrouble: (error: unknown) => void): Promise<void> {
+    let failures = 0
+    while (!signal.aborted) {
+      try {
+        const version = await this.#list()
+        failures = 0
+        await this.#follow(version, signal)
+      } catch (error) {
+        if (signal.aborted) return
+        onTrouble(error)
+        await new Promise((resolve) => setTimeout(resolve, Math.min(100 * 2 ** failures++, 2000) * (0.5 + Math.random() / 2)))
+      }
+    }
+  }
+
+  async #list(): Promise<string> {
+    const list = await this.#api.get<{ metadata: { resourceVersion: string }; items: T[] }>(this.#path)
+    const now = new Set<string>()
+    for (const object of list.items) {
+      now.add(this.#key(object))
+      this.#put(object)
+    }
+    for (const [key, object] of this.objects) if (!now.has(key)) this.#drop(object)
+    this.#synced = true
+    this.#onSync()
+    return list.metadata.resourceVersion
+  }
+
+  async #follow(version: string, signal: AbortSignal): Promise<void> {
+    const and = this.#path.includes('?') ? '&' : '?'
+    const path = `${this.#path}${and}watch=true&allowWatchBookmarks=true&timeoutSeconds=600&resourceVersion=`
+    for (let since = version; ; ) {
+      let answered = false
+      for await (const event of this.#api.watch<WatchEvent<T>>(path + since, signal, 620_000)) {
+        answered = true
+        if (event.type === 'ERROR') return // 410: what we knew is too old; list again
+        since = event.object.metadata.resourceVersion ?? since
+        if (event.type === 'DELETED') this.#drop(event.object)
+        else if (event.type !== 'BOOKMARK') this.#put(event.object)
+      }
+      if (!answered) return
+    }
+  }
+
+  #key = (object: T): string => `${object.metadata.namespace ?? ''}/${object.metadata.name}`
+
+  #put(object: T): void {
+    const key = this.#key(object)
+    if (this.objects.get(key)?.metadata.resourceVersion === object.metadata.resourceVersion) return
+    this.objects.set(key, object)
+    this.#onChange(object, false)
+  }
+
+  #drop(object: T): void {
+    if (this.objects.delete(this.#key(object))) this.#onChange(object, true)
+  }
+}
