@@ -62,8 +62,8 @@ export const labError = errorTable({
     remedy: 'Processes in state D hold it; run twill lab down again once they are gone.',
   },
   ERR_LAB_NO_COMPILER: {
-    text: (d: { tried: readonly string[] }) =>
-      `dist/pause is not built and there is no C compiler to build it (tried ${d.tried.join(', ')})`,
+    text: (d: { program: string; tried: readonly string[] }) =>
+      `dist/${d.program} is not built and there is no C compiler to build it (tried ${d.tried.join(', ')})`,
     remedy: 'make lab installs one (musl-tools); or apt-get install musl-tools.',
   },
 })
