@@ -86,9 +86,13 @@ export const flags = {
   log_backtrace_at: { type: 'string', default: '', help: 'stack trace when logging hits file:N', ignored: KLOG },
 
   services: { type: 'bool', default: false, own: true, help: 'serve ClusterIP services (in place of kube-proxy)' },
-  'status-socket': { type: 'string', default: '/run/twill/agent.sock', own: true, help: 'unix socket of `twill status` and `twill plan`' },
+  'run-dir': {
+    type: 'string',
+    default: '/run/twill',
+    own: true,
+    help: 'sockets of `twill status` and the CNI shim, its delete queue and journal',
+  },
   cni: { type: 'bool', default: true, own: true, help: 'answer CNI requests and write the conflist when ready' },
-  'cni-socket': { type: 'string', default: '/run/twill/cni.sock', own: true, help: 'unix socket of the CNI shim' },
   'cni-conf-dir': { type: 'string', default: '/etc/cni/net.d', own: true, help: 'where the conflist is written' },
   'cni-conf-file': { type: 'string', default: '10-flannel.conflist', own: true, help: 'name of the conflist' },
   'cni-conf-source': {

@@ -12,7 +12,7 @@ export const daemonError = errorTable({
   },
   ERR_AGENT_RUNNING: {
     text: (d: { socket: string }) => `Another agent answers on ${d.socket}`,
-    remedy: 'One agent runs on a node: stop the other first, or give this one a --status-socket of its own.',
+    remedy: 'One agent runs on a node: stop the other first, or give this one a --run-dir of its own.',
   },
   ERR_PUBLIC_IP: {
     text: (d: { key: string; value: string }) => `${d.key} is ${JSON.stringify(d.value)}, allowed is an IPv4 address`,

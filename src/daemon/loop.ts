@@ -19,7 +19,7 @@ export interface Loop {
 export async function reconcile({ bell, clock, signal, retryMs, resyncMs, pass }: Loop): Promise<void> {
   let failures = 0
   let dueMs = clock.now() + resyncMs
-  let rung: ReadonlySet<string> = new Set()
+  let rung = await bell.wait(0, clock, signal)
   while (!signal.aborted) {
     const resync = clock.now() >= dueMs
     if (resync) dueMs = clock.now() + resyncMs

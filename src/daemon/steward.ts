@@ -34,9 +34,9 @@ export interface StewardOptions {
 export class Steward {
   readonly #o: StewardOptions
   readonly desired = new Desired()
-  #holding: Change[] | undefined
+  /** What is learned while a dump is under way: told again after it, as the dump may be older. */
+  #meanwhile: (() => void)[] | undefined
   #dumpDue = true
-  #turn: Promise<unknown> = Promise.resolve()
   #repairs: Repair[] = []
   #repairCount = 0
   #failing = new Map<string, Refusal>()
@@ -55,8 +55,7 @@ export class Steward {
       this.#o.log.warn({}, 'kernel notifications were lost: comparing everything again')
       this.#dumpDue = true
       this.#o.onDrift()
-    } else if (this.#holding) this.#holding.push(change)
-    else if (this.desired.observe(change)) this.#o.onDrift()
+    } else this.#learn(() => this.desired.observe(change) && this.#o.onDrift())
   }
 
   /** The next pass reads everything back first. */
@@ -69,7 +68,7 @@ export class Steward {
     let done = 0
     let failed: Outcome[] = []
     for (let round = 0; round < ROUNDS && failed.length === 0; round++) {
-      if (this.#dumpDue) await this.#inTurn(() => this.#dump())
+      if (this.#dumpDue) await this.#dump()
       const ops = this.desired.pending(this.#o.maySweep)
       if (ops.length === 0) break
       for (let at = 0; at < ops.length; at += CHUNK) {
@@ -85,33 +84,34 @@ export class Steward {
   /** Reads everything back, and says how many ops are still due: 0 proves the data plane. */
   async verify(): Promise<number> {
     this.#dumpDue = true
-    await this.#inTurn(() => this.#dump())
+    await this.#dump()
     return this.desired.pending(this.#o.maySweep).length
   }
 
   /** What a pass would do to the kernel as it is now. */
   async plan(): Promise<Op[]> {
-    return this.desired.planAgainst(await this.#o.kernel.dump(this.#o.scope), this.#o.maySweep)
+    return this.desired.planAgainst(await this.#o.kernel.dump(this.#scope()), this.#o.maySweep)
   }
 
   /** Carries out `ops` at once, ahead of any pass, and keeps `wanted` for `owner` from then on. */
-  commit(owner: string, wanted: readonly Item[], ops: readonly Op[]): Promise<Outcome[]> {
-    return this.#inTurn(async () => {
-      const outcomes = ops.length === 0 ? [] : await this.#o.kernel.apply(ops)
-      this.desired.setOwner(owner, wanted)
-      this.desired.acknowledge(outcomes)
-      return outcomes
-    })
+  async commit(owner: string, wanted: readonly Item[], ops: readonly Op[]): Promise<Outcome[]> {
+    const outcomes = ops.length === 0 ? [] : await this.#o.kernel.apply(ops)
+    this.desired.setOwner(owner, wanted)
+    this.#learn(() => this.desired.acknowledge(outcomes))
+    return outcomes
   }
 
   /** Forgets `owner`, then carries out `ops`: nothing is repaired that is on its way out. */
-  release(owner: string, ops: readonly Op[]): Promise<Outcome[]> {
-    return this.#inTurn(async () => {
-      this.desired.setOwner(owner, [])
-      const outcomes = ops.length === 0 ? [] : await this.#o.kernel.apply(ops)
-      this.desired.acknowledge(outcomes)
-      return outcomes
-    })
+  async release(owner: string, ops: readonly Op[]): Promise<Outcome[]> {
+    this.desired.setOwner(owner, [])
+    const outcomes = ops.length === 0 ? [] : await this.#o.kernel.apply(ops)
+    this.#learn(() => this.desired.acknowledge(outcomes))
+    return outcomes
+  }
+
+  /** The MAC of a device of the node; undefined if there is none of that name. */
+  async linkMac(name: string): Promise<string | undefined> {
+    return (await this.#o.kernel.host()).links.find((link) => link.name === name)?.mac
   }
 
   get repairs(): { readonly total: number; readonly recent: readonly Repair[] } {
@@ -125,24 +125,28 @@ export class Steward {
 
   async #dump(): Promise<void> {
     this.#dumpDue = false
-    this.#holding = []
-    const held = this.#holding
+    const meanwhile: (() => void)[] = []
+    this.#meanwhile = meanwhile
     try {
-      this.desired.reset(await this.#o.kernel.dump(this.#o.scope))
+      this.desired.reset(await this.#o.kernel.dump(this.#scope()))
     } catch (error) {
       this.#dumpDue = true
       throw error
     } finally {
-      this.#holding = undefined
+      this.#meanwhile = undefined
     }
-    for (const change of held) this.#see(change)
+    for (const fact of meanwhile) fact()
   }
 
-  /** Dumps and CNI's own changes take turns: a dump that began before a change must not undo our knowledge of it. */
-  #inTurn<T>(work: () => Promise<T>): Promise<T> {
-    const mine = this.#turn.then(work)
-    this.#turn = mine.catch(() => {})
-    return mine
+  #learn(fact: () => void): void {
+    fact()
+    this.#meanwhile?.push(fact)
+  }
+
+  /** The scope, and sysctls that CNI requests brought: those of devices that were not there at the start. */
+  #scope(): Scope {
+    const { scope } = this.#o
+    return { ...scope, sysctls: [...new Set([...scope.sysctls, ...this.desired.sysctls()])] }
   }
 
   async #apply(ops: readonly Op[]): Promise<Outcome[]> {

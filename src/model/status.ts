@@ -19,13 +19,13 @@ export interface StatusDocument {
     /** From exec to the data plane read back and found right, in milliseconds. */
     readonly startMs?: number
   }
-  readonly node?: {
-    readonly name: string
-    readonly internalIPs: readonly string[]
+  readonly node?: { readonly name: string; readonly internalIPs: readonly string[] }
+  readonly lease?: {
     readonly network: string
-    /** The pod CIDR. */
+    /** The node's pod CIDR. */
     readonly subnet: string
     readonly publicIp: string
+    /** The node's annotations say so. */
     readonly announced: boolean
   }
   readonly interface?: { readonly name: string; readonly address: string; readonly mtu: number; readonly why: string }
@@ -42,7 +42,7 @@ export interface StatusDocument {
     /** Mutating messages sent since the start. */
     readonly mutations: number
     /** Operations that the kernel refused in the last pass. */
-    readonly failing: readonly { readonly op: string; readonly error: string }[]
+    readonly refused: readonly { readonly op: string; readonly owner: string; readonly error: string }[]
   }
   readonly api: {
     readonly server?: string
@@ -79,5 +79,7 @@ export interface PlanDocument {
   readonly kind: 'TwillPlan'
   readonly version: 1
   readonly node: string
+  /** Why there is nothing to plan yet. */
+  readonly waitingFor?: string
   readonly ops: readonly { readonly verb: 'put' | 'del'; readonly object: string; readonly owner?: string }[]
 }

@@ -127,10 +127,20 @@ export class Desired {
       const wanted = this.#claims.get(key)?.[0]?.item
       const have = actual.get(key)
       if (wanted ? have !== undefined && matches(wanted, have) : have === undefined) settled(key)
-      else if (wanted) puts.push(wanted)
-      else if (maySweep(have!)) dels.push(have!)
+      else if (wanted) {
+        if (!this.#isGoneForGood(wanted, actual)) puts.push(wanted)
+      } else if (maySweep(have!)) dels.push(have!)
     }
     return inOrder(puts, dels)
+  }
+
+  /** A veth cannot be made anew without its pod's end: it went with the pod's namespace, and DEL is on its way. */
+  #isGoneForGood(wanted: Item, actual: ReadonlyMap<string, Item>): boolean {
+    const name = wanted.kind === 'link' ? wanted.name : wanted.kind === 'port' ? wanted.dev : undefined
+    if (name === undefined) return false
+    const key = keyOf({ kind: 'link', name, type: 'veth', up: true })
+    const link = this.#claims.get(key)?.[0]?.item
+    return link?.kind === 'link' && link.type === 'veth' && !actual.has(key)
   }
 
   /** What others did to the object of `op` since it was last right; undefined if this op is no repair. */
@@ -152,9 +162,12 @@ export class Desired {
     return counts
   }
 
-  /** Every owner that wants something. */
-  owners(): string[] {
-    return [...this.#keys.keys()]
+  /** Paths of wanted sysctls of the node's own namespace. */
+  sysctls(): string[] {
+    return [...this.#claims.values()].flatMap(([claim]) => {
+      const { item } = claim!
+      return item.kind === 'sysctl' && item.netns === undefined ? [item.path] : []
+    })
   }
 
   #know(item: Item): void {

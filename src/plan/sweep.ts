@@ -29,7 +29,7 @@ export function scopeOf(o: {
     routeProtocol: TWILL_ROUTE_PROTOCOL,
     routeLinks: devices,
     nftTables: o.tables,
-    sysctls: o.sysctls,
+    sysctls: [...o.sysctls, `net/ipv6/conf/${POD_BRIDGE}/accept_ra`],
     files: [o.flags['subnet-file']],
   }
 }

@@ -1,0 +1,4 @@
+/** Program entry of the agent: dist/agent.mjs. */
+import { runAgent } from '#daemon/main.ts'
+
+process.exit(await runAgent(process.argv.slice(2), process.env))

@@ -1,0 +1,77 @@
+/** What the agent says about itself, as documents: `twill status` and `twill plan` print them. */
+import { release } from 'node:os'
+import { VERSION } from '#base/version.ts'
+import type { Agent } from '#daemon/agent.ts'
+import { type Op, show } from '#model/kernel.ts'
+import type { PlanDocument, StatusDocument } from '#model/status.ts'
+
+const RECENT_REPAIRS = 20
+
+export function statusOf(agent: Agent): StatusDocument {
+  const { phase, waitingFor, startMs, plans, steward, kernel, node } = agent
+  return {
+    kind: 'TwillStatus',
+    version: 1,
+    agent: {
+      version: VERSION,
+      pid: process.pid,
+      phase,
+      ...(waitingFor && { waitingFor: waitingFor.text }),
+      uptimeSeconds: Math.round(process.uptime()),
+      ...(startMs !== undefined && { startMs }),
+    },
+    ...(node && { node: { name: node.name, internalIPs: node.internalIPs } }),
+    ...(plans && leaseOf(agent)),
+    peers: [...(plans?.peers.values() ?? [])].toSorted((a, b) => (a.node < b.node ? -1 : 1)),
+    findings: agent.findings,
+    objects: steward?.desired.counts() ?? {},
+    pods: agent.door?.count() ?? 0,
+    services: agent.parts.flags.services,
+    repairs: { total: steward?.repairs.total ?? 0, recent: steward?.repairs.recent.slice(-RECENT_REPAIRS) ?? [] },
+    kernel: { release: release(), mutations: kernel?.mutations ?? 0, refused: steward?.failing ?? [] },
+    api: apiOf(agent),
+  }
+}
+
+function leaseOf({ plans, backend, announcer, parts }: Agent): Pick<StatusDocument, 'lease' | 'interface' | 'backend'> {
+  const { self } = plans!
+  const { name, address, mtu, why, publicIp } = self.uplink
+  const device = backend.device(parts.conf)
+  return {
+    lease: { network: self.network, subnet: self.subnet, publicIp, announced: announcer.done },
+    interface: { name, address, mtu, why },
+    backend: { type: backend.type, mtu: backend.mtu(self), ...(device !== undefined && { device, mac: self.mac }) },
+  }
+}
+
+function apiOf({ parts }: Agent): StatusDocument['api'] {
+  const { server, kinds } = parts.cluster.health
+  const all = Object.values(kinds)
+  const heard = all.flatMap((kind) => kind.lastContactMs ?? [])
+  const error = all.find((kind) => kind.error !== undefined)?.error
+  return {
+    ...(server !== undefined && { server }),
+    connected: all.length > 0 && all.every((kind) => kind.watching),
+    ...(heard.length > 0 && { lastContactSeconds: Math.max(0, Math.round((parts.clock.now() - Math.min(...heard)) / 1000)) }),
+    ...(error !== undefined && { error }),
+  }
+}
+
+/** The dry run. Until the agent knows its lease there is nothing it would do. */
+export async function planOf(agent: Agent): Promise<PlanDocument> {
+  const ops = (await agent.steward?.plan()) ?? []
+  const waiting = agent.waitingFor?.text
+  return {
+    kind: 'TwillPlan',
+    version: 1,
+    node: agent.node?.name ?? '',
+    ...(waiting !== undefined && { waitingFor: waiting }),
+    ops: ops.map(shown),
+  }
+}
+
+const shown = ({ verb, item }: Op): PlanDocument['ops'][number] => ({
+  verb,
+  object: show(item),
+  ...(item.owner !== undefined && { owner: item.owner }),
+})
