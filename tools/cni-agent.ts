@@ -1,0 +1,43 @@
+/**
+ * The CNI half of the agent alone, for tests and benches: the real server on the real kernel, without a cluster and without
+ * repair. Serves until SIGTERM in the network namespace it is started in.
+ *
+ *     node tools/cni-agent.ts DIR     DIR/run (socket, journal, queue), DIR/networks, DIR/flannel, DIR/subnet.env
+ *
+ * Prints `ready` when it serves. A line on stdin is answered with `settled` when all deletions have ended.
+ */
+import { createInterface } from 'node:readline'
+import { systemClock } from '#base/clock.ts'
+import { openLog } from '#base/log.ts'
+import { startCniServer } from '#cni/server.ts'
+import { openLinux } from '#kernel/linux.ts'
+import { lockFile } from '#kernel/lock.ts'
+import type { Op } from '#model/kernel.ts'
+
+const dir = process.argv[2]
+if (dir === undefined) throw new Error('usage: cni-agent.ts DIR')
+const kernel = await openLinux()
+const server = await startCniServer({
+  runDir: `${dir}/run`,
+  kernel: {
+    commit: (_owner, _wanted, ops: readonly Op[]) => kernel.apply(ops),
+    release: (_owner, ops: readonly Op[]) => kernel.apply(ops),
+    linkMac: async (name) => (await kernel.host()).links.find((link) => link.name === name)?.mac,
+  },
+  takeLock: (path) => lockFile(path, systemClock),
+  clock: systemClock,
+  log: openLog('cni-agent', process.env.CNI_AGENT_LOG === 'info' ? 'info' : 'error'),
+  flannel: { subnetFile: `${dir}/subnet.env`, dataDir: `${dir}/flannel` },
+  networksDir: `${dir}/networks`,
+})
+process.once('SIGTERM', () => {
+  void server
+    .close()
+    .then(() => kernel.close())
+    .then(() => process.exit(0))
+})
+process.stdout.write('ready\n')
+for await (const _ of createInterface({ input: process.stdin })) {
+  await kernel.host()
+  process.stdout.write('settled\n')
+}
