@@ -1,0 +1,117 @@
+/**
+ * `twill`, the operator's command. Exit status: 0 fine, 1 findings, 2 could not run.
+ * Two commands are programs of their own, started without what this one loads: the agent (by bin/twill) and the lab.
+ * @module
+ */
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { Command, Option } from 'commander'
+import { messageOf, TwillError } from '#base/errors.ts'
+import { VERSION } from '#base/version.ts'
+import { ask, DEFAULT_SOCKET } from '#cli/ask.ts'
+import { bashCompletion } from '#cli/completion.ts'
+import { cliError } from '#cli/errors.ts'
+import { renderManifest } from '#cli/manifest.ts'
+import { planExit, renderPlan } from '#cli/plan.ts'
+import { renderStatus, statusExit } from '#cli/status.ts'
+import { wantsColor } from '#cli/table.ts'
+import type { PlanDocument, StatusDocument } from '#model/status.ts'
+
+/** The repository, run from source (src/cli/) or from its bundle (dist/). */
+const home = join(import.meta.dirname, import.meta.filename.endsWith('.ts') ? '../..' : '..')
+const print = (text: string): boolean => process.stdout.write(text)
+
+interface Output {
+  readonly socket: string
+  readonly output?: 'json'
+}
+
+const program = new Command('twill')
+  .description('A Kubernetes pod network: drop-in Flannel, and what it holds in the kernel, explained.')
+  .version(VERSION)
+  .enablePositionalOptions()
+  .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : 2))
+
+const asking = (name: string, about: string): Command =>
+  program
+    .command(name)
+    .description(about)
+    .option('--socket <path>', "unix socket of this node's agent", DEFAULT_SOCKET)
+    .addOption(new Option('-o, --output <form>', 'for programs').choices(['json']))
+
+asking('status', "this node's lease, backend, interface, peers and faults (exit 1 if there are faults)").action(async (o: Output) => {
+  const status = await ask<StatusDocument>(o.socket, '/status')
+  const color = wantsColor(process.stdout, process.env)
+  print(o.output === 'json' ? json(status) : renderStatus(status, { color, width: process.stdout.columns ?? 120 }))
+  process.exitCode = statusExit(status)
+})
+
+asking('plan', 'what the agent would change in the kernel now, without doing it (exit 1 if anything)').action(async (o: Output) => {
+  const plan = await ask<PlanDocument>(o.socket, '/plan')
+  print(o.output === 'json' ? json(plan) : renderPlan(plan, { color: wantsColor(process.stdout, process.env) }))
+  process.exitCode = planExit(plan)
+})
+
+program
+  .command('manifest')
+  .description('print the Kubernetes objects that install Twill')
+  .option('--pod-cidr <cidr>', 'Network of net-conf.json', '10.244.0.0/16')
+  .option('--image <image>', 'image of agent and shim', `ghcr.io/twill-net/twill:${VERSION}`)
+  .option('--iface <name>', 'interface between nodes; default: the one of the default route')
+  .option('--services', 'serve ClusterIP services in place of kube-proxy', false)
+  .option('--kube-api-url <url>', 'API server, where nothing serves its ClusterIP yet')
+  .action((o: Parameters<typeof renderManifest>[0]) => {
+    print(renderManifest(o))
+  })
+
+program
+  .command('install-cni')
+  .description('put the CNI shim in place of flannel, portmap and loopback (bridge and host-local only where absent)')
+  .option('--bin-dir <path>', 'where the runtime looks for plugins', '/opt/cni/bin')
+  .option('--shim <path>', 'the built shim', join(home, 'dist/shim/twill-cni'))
+  .action(async ({ binDir, shim }: { binDir: string; shim: string }) => {
+    const { installShim } = await import('#cni/install.ts')
+    for (const { path, action, saved } of installShim(shim, binDir))
+      print(`${path} ${action}${saved ? ` (the other one is ${saved})` : ''}\n`)
+  })
+
+program
+  .command('completion')
+  .description('print shell completion')
+  .argument('<shell>', 'bash')
+  .action((shell: string) => {
+    if (shell !== 'bash') program.error(`error: no completion for ${shell}; there is bash`)
+    print(bashCompletion(program))
+  })
+
+// For help and completion only: bin/twill starts these two before this file is loaded.
+for (const [name, about] of [
+  ['agent', "the node agent, with flanneld's command line"],
+  ['lab', 'three Kubernetes nodes on this machine'],
+] as const) {
+  program
+    .command(name)
+    .description(about)
+    .helpOption(false)
+    .argument('[words...]')
+    .allowUnknownOption()
+    .passThroughOptions()
+    .action(async (words: string[]) => runProgram(name, words))
+}
+/** Another program of this package, in this process. */
+async function runProgram(name: 'agent' | 'lab', words: readonly string[]): Promise<void> {
+  const bundle = join(home, `dist/${name}.mjs`)
+  if (!existsSync(bundle)) throw cliError.ERR_NOT_BUILT({ path: bundle })
+  process.argv.splice(1, Infinity, bundle, ...words)
+  await import(pathToFileURL(bundle).href)
+}
+
+const json = (value: object): string => `${JSON.stringify(value, null, 2)}\n`
+
+try {
+  await program.parseAsync()
+} catch (error) {
+  process.stderr.write(`twill: ${messageOf(error)}\n${error instanceof TwillError ? `${error.remedy}\n` : ''}`)
+  process.exitCode = 2
+}
