@@ -226,6 +226,13 @@ export class PodRuntime {
     return tryRun(this.execArgv(container, instance, command, false), { env: env as Record<string, string> })
   }
 
+  /** The environment the container's process was started with, from /proc: kept by the kernel, so a restarted kubelet has it too. */
+  environment(name: string): Record<string, string> {
+    const text = readText(`/proc/${this.current(name)?.process?.pid}/environ`) ?? ''
+    const pairs = text.split('\0').filter((pair) => pair.includes('='))
+    return Object.fromEntries(pairs.map((pair) => [pair.slice(0, pair.indexOf('=')), pair.slice(pair.indexOf('=') + 1)]))
+  }
+
   signal(instance: Instance, signal: NodeJS.Signals): void {
     if (!instance.end && instance.process) kill(instance.process, signal)
   }

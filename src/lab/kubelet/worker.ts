@@ -82,15 +82,28 @@ export class PodWorker {
     return this.#pod
   }
 
+  /** Whether the container waits for its next run (back-off, image). */
+  isWaiting(name: string): boolean {
+    return this.#waiting.has(name)
+  }
+  waitingReason(name: string): string {
+    return this.#waiting.get(name)?.message ?? 'ContainerCreating'
+  }
+
+  /** What a command run in the container finds in its environment: that of the container's own process. */
+  environment(container: Container): NodeJS.ProcessEnv {
+    return this.runtime.environment(container.name)
+  }
+
   update(pod: Pod): void {
     this.#pod = pod
     this.#bell.ring('pod')
   }
 
-  /** The mirror's status and conditions, for a static pod. */
+  /** The mirror's status, for a static pod; a mirror that is new has none of ours yet. */
   updateStatus(status: PodStatus | undefined): void {
     this.#pod = { ...this.#pod, ...(status ? { status } : {}) }
-    this.#sent = ''
+    if (!status?.containerStatuses) this.#sent = ''
     this.#bell.ring('mirror')
   }
 
@@ -356,7 +369,7 @@ export class PodWorker {
       container,
       ip: this.#pod.spec.hostNetwork ? config.nodeIp : (this.runtime.sandbox?.ips[0] ?? this.#ips[0] ?? ''),
       wasReady: this.#pod.status?.containerStatuses?.some((s) => s.ready && s.containerID === idOf(instance)) === true,
-      exec: (command) => this.runtime.exec(container, instance, command, process.env),
+      exec: (command) => this.runtime.exec(container, instance, command, this.environment(container)),
       onChange: () => this.#bell.ring('probe'),
       onUnhealthy: (kind, text) => events.pod(this.#pod, 'Warning', 'Unhealthy', `${kind} probe failed: ${text}`, name),
       onDead: (kind) => {
