@@ -24,12 +24,15 @@ const raw = {
   umount2: libc.func('int umount2(const char *target, int flags)'),
 }
 
+/** EEXIST for 17. */
+export const errnoName = (errno: number): string => Object.entries(koffi.os.errno).find(([, n]) => n === errno)?.[0] ?? `errno ${errno}`
+
 /** A system call that failed. `errno` is positive: 17 is EEXIST. */
 export class SyscallError extends Error {
   readonly errno: number
   readonly code: string
   constructor(call: string, errno: number) {
-    const code = Object.entries(koffi.os.errno).find(([, n]) => n === errno)?.[0] ?? `errno ${errno}`
+    const code = errnoName(errno)
     super(`${call}: ${code}`)
     this.name = 'SyscallError'
     this.errno = errno

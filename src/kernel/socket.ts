@@ -66,6 +66,10 @@ export interface SocketOptions {
   readonly netns?: string
 }
 
+/** Port ids of every socket opened here; kept after close, since notifications of their last changes may still be queued. */
+const ownPorts = new Set<number>()
+export const isOwnPort = (portId: number): boolean => ownPorts.has(portId)
+
 export class NetlinkSocket {
   /** Our address: notifications of changes that this socket made carry it as `pid`. */
   readonly portId: number
@@ -81,6 +85,7 @@ export class NetlinkSocket {
     const address = new Uint8Array(12) // struct sockaddr_nl: u16 family | u16 pad | u32 pid | u32 groups
     sys.getsockname(fd, address)
     this.portId = new DataView(address.buffer).getUint32(4, true)
+    ownPorts.add(this.portId)
   }
 
   /** @throws {TwillError} ERR_NETNS, ERR_NETLINK_SOCKET */

@@ -1,0 +1,212 @@
+/**
+ * The real kernel behind the `Kernel` interface: sorts ops to who carries them out, one apply at a time.
+ *
+ * Ops keep their order. What lies next to each other and goes the same way goes together: the rtnetlink ops of one
+ * namespace in few sends, the nf_tables ops in one transaction, deletions of links through one group.
+ * @module
+ */
+import { closeSync, openSync } from 'node:fs'
+import { isRouteSide, type RouteSideOp } from '#kernel/encode.ts'
+import { deleteFile, writeFileItem } from '#kernel/files.ts'
+import { LinkTable } from '#kernel/links.ts'
+import { Monitor } from '#kernel/monitor.ts'
+import { openNft } from '#kernel/nft.ts'
+import { observeFiles, observeHost, observeRouteSide, observeRouteTo, observeSysctls } from '#kernel/observe.ts'
+import { deleteLinks, Reaper } from '#kernel/reaper.ts'
+import { refusalOf } from '#kernel/refusal.ts'
+import { NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket } from '#kernel/socket.ts'
+import { writeSysctls } from '#kernel/sysctl.ts'
+import { changeStream, type Emit, type Stop, watchFiles, watchSysctls } from '#kernel/watch.ts'
+import { type Home, RouteWriter } from '#kernel/writer.ts'
+import type { Change, FileItem, Item, Kernel, Op, Outcome, Scope, SysctlItem } from '#model/kernel.ts'
+
+/** NFNLGRP_NFTABLES. */
+const NFT_GROUP = 7
+
+/** How an op is carried out: neighbors in a list with equal lanes and namespaces go together. */
+type Lane = 'route' | 'unlink' | 'nft' | 'sysctl' | 'file'
+
+function laneOf(op: Op): Lane {
+  const { kind } = op.item
+  if (kind === 'link' && op.verb === 'del') return 'unlink'
+  if (isRouteSide(op)) return 'route'
+  return kind === 'sysctl' || kind === 'file' ? kind : 'nft'
+}
+
+/** Opens the kernel of the network namespace that the main thread is in. */
+export async function openLinux(): Promise<Kernel> {
+  const reader = NetlinkSocket.open({ protocol: NETLINK_ROUTE })
+  return new Linux(reader, await Monitor.open(reader))
+}
+
+class Linux implements Kernel {
+  readonly #reader: NetlinkSocket
+  readonly #monitor: Monitor
+  readonly #writer = NetlinkSocket.open({ protocol: NETLINK_ROUTE })
+  readonly #nftSocket = NetlinkSocket.open({ protocol: NETLINK_NETFILTER })
+  readonly #nft = openNft(this.#nftSocket)
+  readonly #reaper: Reaper
+  readonly #home: Home & { readonly netnsFd: number }
+  readonly #nftWatchers = new Set<Emit>()
+  #nftNews: NetlinkSocket | undefined
+  #sent = 0
+  #turn: Promise<unknown> = Promise.resolve()
+
+  constructor(reader: NetlinkSocket, monitor: Monitor) {
+    const count = (messages: number): void => {
+      this.#sent += messages
+    }
+    this.#reader = reader
+    this.#monitor = monitor
+    this.#reaper = new Reaper(monitor.links, count)
+    this.#home = { links: monitor.links, netnsFd: openSync('/proc/thread-self/ns/net', 'r'), count }
+  }
+
+  get mutations(): number {
+    return this.#sent + this.#nft.mutations
+  }
+
+  async dump(scope: Scope): Promise<Item[]> {
+    const items = [
+      ...(await observeRouteSide(this.#reader, scope)),
+      ...(await this.#nft.dump(scope.nftTables)),
+      ...observeSysctls(scope.sysctls),
+      ...(await observeFiles(scope.files)),
+    ]
+    for (const item of items) if (item.kind === 'route' && item.dev !== undefined) this.#monitor.carries(item.dev)
+    return items
+  }
+
+  apply(ops: readonly Op[]): Promise<Outcome[]> {
+    const result = this.#turn.then(() => this.#apply(ops))
+    this.#turn = result.catch(() => {})
+    return result
+  }
+
+  watch(scope: Scope, signal: AbortSignal): AsyncIterable<Change> {
+    return changeStream(signal, (emit) => [
+      this.#monitor.subscribe({ scope, emit }),
+      ...watchFiles(scope.files, emit),
+      ...watchSysctls(scope.sysctls, emit),
+      ...this.#watchNft(scope, emit),
+    ])
+  }
+
+  host(): ReturnType<Kernel['host']> {
+    return observeHost(this.#reader)
+  }
+
+  routeTo(ip: string): ReturnType<Kernel['routeTo']> {
+    return observeRouteTo(this.#reader, ip, (index) => this.#monitor.links.name(index))
+  }
+
+  async close(): Promise<void> {
+    await this.#turn
+    await this.#reaper.close()
+    await this.#monitor.close()
+    for (const socket of [this.#reader, this.#writer, this.#nftSocket, this.#nftNews]) await socket?.close()
+    closeSync(this.#home.netnsFd)
+  }
+
+  /** All watchers share one socket, since decoding follows transactions and so must see each message once. */
+  #watchNft({ nftTables }: Scope, emit: Emit): Stop[] {
+    if (nftTables.length === 0) return []
+    const hear = (change: Change): void => {
+      if (inTables(change, nftTables)) emit(change)
+    }
+    this.#nftWatchers.add(hear)
+    this.#nftNews ??= this.#listenToNft()
+    return [() => void this.#nftWatchers.delete(hear)]
+  }
+
+  #listenToNft(): NetlinkSocket {
+    const socket = NetlinkSocket.open({ protocol: NETLINK_NETFILTER, groups: [NFT_GROUP] })
+    socket.listen((notification) => {
+      const changes: Change[] = notification === 'overrun' ? [{ verb: 'overrun' }] : notification.flatMap((m) => this.#nft.decodeChange(m))
+      for (const change of changes) for (const hear of this.#nftWatchers) hear(change)
+    })
+    return socket
+  }
+
+  async #apply(ops: readonly Op[]): Promise<Outcome[]> {
+    // Sockets into other namespaces live as long as this call: pods come and go.
+    const sites = new Map<string, { socket: NetlinkSocket; links: LinkTable; netns: string }>()
+    const siteOf = (netns: string | undefined) => {
+      if (netns === undefined) return { socket: this.#writer, links: this.#monitor.links, netns }
+      const site = sites.get(netns) ?? { socket: NetlinkSocket.open({ protocol: NETLINK_ROUTE, netns }), links: new LinkTable(), netns }
+      sites.set(netns, site)
+      return site
+    }
+    const outcomes: Outcome[] = []
+    for (const run of runsOf(ops)) {
+      let errors: readonly (Error | undefined)[]
+      try {
+        errors = await this.#carryOut(run, siteOf)
+      } catch (error) {
+        errors = run.map(() => error as Error)
+      }
+      for (const [i, op] of run.entries()) outcomes.push({ op, ...(errors[i] && { error: errors[i] }) })
+    }
+    for (const { socket } of sites.values()) await socket.close()
+    return outcomes
+  }
+
+  async #carryOut(run: readonly Op[], siteOf: (netns: string | undefined) => ConstructorParameters<typeof RouteWriter>[0]) {
+    const { netns } = run[0]!.item
+    const items = run.map(({ item }) => item)
+    switch (laneOf(run[0]!)) {
+      case 'route':
+        return new RouteWriter(siteOf(netns), this.#home).apply(run as RouteSideOp[])
+      case 'unlink': {
+        const names = items.map((item) => ('name' in item ? item.name : ''))
+        const acks = netns === undefined ? this.#reaper.delete(names) : deleteLinks(siteOf(netns).socket, names, this.#home.count)
+        return (await acks).map((ack, i) => refusalOf(run[i]!, ack))
+      }
+      case 'nft':
+        return (await this.#nft.apply(run)).map(({ error }) => error)
+      case 'sysctl':
+        // A sysctl belongs to its device or to the kernel: there is nothing to delete.
+        return run[0]!.verb === 'del' ? run.map(() => undefined) : this.#writeSysctls(netns, items as SysctlItem[])
+      case 'file':
+        return eachFile(run)
+    }
+  }
+
+  #writeSysctls(netns: string | undefined, items: readonly SysctlItem[]): (Error | undefined)[] {
+    this.#home.count(items.length)
+    return writeSysctls(netns, items)
+  }
+}
+
+/** Splits `ops` where the lane, the namespace or (for sysctls) the verb changes. */
+function runsOf(ops: readonly Op[]): Op[][] {
+  const runs: Op[][] = []
+  let last = ''
+  for (const op of ops) {
+    const way = `${laneOf(op)} ${op.item.kind === 'sysctl' ? op.verb : ''} ${op.item.netns ?? ''}`
+    if (way === last) runs.at(-1)!.push(op)
+    else runs.push([op])
+    last = way
+  }
+  return runs
+}
+
+function inTables(change: Change, tables: Scope['nftTables']): boolean {
+  if (change.verb === 'overrun') return true
+  const { item } = change
+  return 'table' in item && tables.some(({ family, table }) => item.family === family && item.table === table)
+}
+
+async function eachFile(run: readonly Op[]): Promise<(Error | undefined)[]> {
+  const errors: (Error | undefined)[] = []
+  for (const { verb, item } of run) {
+    const done = verb === 'put' ? writeFileItem(item as FileItem) : deleteFile((item as FileItem).path)
+    errors.push(
+      await done.then(
+        () => undefined,
+        (error: Error) => error,
+      ),
+    )
+  }
+  return errors
+}
