@@ -9,6 +9,7 @@ import { once } from 'node:events'
 import { mkdirSync, readFileSync } from 'node:fs'
 import type { Server } from 'node:https'
 import { join } from 'node:path'
+import { openLog } from '#base/log.ts'
 import { admission } from '#lab/control/admit.ts'
 import { bootstrap } from '#lab/control/bootstrap.ts'
 import { openJournal } from '#lab/control/journal.ts'
@@ -16,6 +17,7 @@ import { furnishNamespaces } from '#lab/control/namespaces.ts'
 import { apiServer } from '#lab/control/server.ts'
 import { MemoryStore } from '#lab/control/store.ts'
 import { TokenIssuer } from '#lab/control/tokens.ts'
+import { startControllers } from '#lab/controllers/main.ts'
 import { addToIp, formatIp, maskCidr, parseCidr } from '#net/ip.ts'
 
 export interface ControlPlaneOptions {
@@ -56,12 +58,14 @@ export async function runControlPlane(o: ControlPlaneOptions): Promise<ControlPl
     await once(server, 'listening')
     return server
   }
+  const controllers = startControllers(store, o, openLog('control-plane'))
   const servers = [await listen({ port: o.port, host: '0.0.0.0' })]
   if (o.listenFd !== undefined) servers.push(await listen({ fd: o.listenFd }))
   return {
     store,
     port: (servers[0]!.address() as { port: number }).port,
     async stop() {
+      controllers.stop()
       leaveNamespaces()
       for (const server of servers) {
         server.close()

@@ -1,6 +1,6 @@
 /**
  * Who serves a service: EndpointSlices (which proxies read) and Endpoints (which `kubectl get ep` shows), from the service's selector
- * and the readiness of the pods. The `kubernetes` service leads to the API server itself.
+ * and the readiness of the pods.
  * Source: k8s.io/kubernetes/pkg/controller/{endpoint,endpointslice}, k8s.io/endpointslice.
  * @module
  */
@@ -27,14 +27,7 @@ interface Group {
   readonly pods: Pod[]
 }
 
-export interface EndpointOptions {
-  readonly store: Store
-  /** Where the API server listens: what the `kubernetes` service leads to. */
-  readonly apiServer: { readonly ip: string; readonly port: number }
-}
-
-export function endpoints(o: EndpointOptions): Controller {
-  const { store } = o
+export function endpoints({ store }: { store: Store }): Controller {
   return {
     name: 'endpoints',
     watches: {
@@ -60,8 +53,8 @@ export function endpoints(o: EndpointOptions): Controller {
         if (store.get('endpoints', namespace, name)) store.delete('endpoints', namespace, name)
         return undefined
       }
-      if (key === 'default/kubernetes') serveApi(o, service)
-      else if (service.spec.selector) serve(store, service)
+      // Without a selector someone else keeps them: kube-apiserver those of its own service, a person those of another.
+      if (service.spec.selector) serve(store, service)
       return undefined
     },
   }
@@ -197,27 +190,6 @@ function writeEndpoints(store: Store, service: Service, groups: readonly Group[]
     kind: 'Endpoints',
     metadata: { name: service.metadata.name, namespace: service.metadata.namespace!, labels: { ...service.metadata.labels, ...headless } },
     ...(subsets.length > 0 ? { subsets } : {}),
-  })
-}
-
-/** What kube-apiserver itself writes for its own service. */
-function serveApi({ store, apiServer }: EndpointOptions, service: Service): void {
-  const port = { name: 'https', port: apiServer.port, protocol: 'TCP' }
-  const metadata = { name: 'kubernetes', namespace: 'default' }
-  const labels = { 'endpointslice.kubernetes.io/skip-mirror': 'true' }
-  put(store, 'endpoints', {
-    apiVersion: 'v1',
-    kind: 'Endpoints',
-    metadata: { ...metadata, labels },
-    subsets: [{ addresses: [{ ip: apiServer.ip }], ports: [port] }],
-  })
-  put(store, slices, {
-    apiVersion: 'discovery.k8s.io/v1',
-    kind: 'EndpointSlice',
-    metadata: { ...metadata, labels: { [serviceLabel]: service.metadata.name } },
-    addressType: 'IPv4',
-    endpoints: [{ addresses: [apiServer.ip], conditions: { ready: true } }],
-    ports: [port],
   })
 }
 

@@ -1,6 +1,6 @@
 /**
- * Namespaces: what each one is born with (the default ServiceAccount, the cluster's CA), and its end, when all that is in it has gone.
- * Source: k8s.io/kubernetes/pkg/controller/{serviceaccount,certificates/rootcacertpublisher,namespace}.
+ * The end of a namespace: all that is in it is deleted, and when it has gone, the finalizer is taken off.
+ * Source: k8s.io/kubernetes/pkg/controller/namespace.
  * @module
  */
 import { resources } from '#lab/control/resources.ts'
@@ -13,29 +13,6 @@ const contents: readonly string[] = resources
   .filter((resource) => resource.namespaced && resource.stored === resource.id)
   .map((resource) => resource.id)
   .toSorted((a, b) => Number(b === 'pods') - Number(a === 'pods'))
-
-const namespaceOf: Keys = (object, old) => [(object ?? old)!.metadata.namespace!]
-
-/** @param caPem  The certificate that clients in pods verify the API server by. */
-export function namespaceBirth({ store, caPem }: { store: Store; caPem: string }): Controller {
-  return {
-    name: 'namespace-birth',
-    watches: { namespaces: ownKey, serviceaccounts: namespaceOf, configmaps: namespaceOf },
-    reconcile(namespace) {
-      const home = store.get('namespaces', undefined, namespace)
-      if (!home || home.metadata.deletionTimestamp) return undefined
-      if (!store.get('serviceaccounts', namespace, 'default'))
-        store.create('serviceaccounts', { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: 'default', namespace } })
-      const data = { 'ca.crt': caPem }
-      const done = store.edit('configmaps', namespace, 'kube-root-ca.crt', (draft) => {
-        draft.data = data
-      })
-      if (!done)
-        store.create('configmaps', { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'kube-root-ca.crt', namespace }, data })
-      return undefined
-    },
-  }
-}
 
 export function namespaceEnd({ store }: { store: Store }): Controller {
   const ifEnding: Keys = (object, old) => {

@@ -199,7 +199,8 @@ export function taintEviction({ store, clock, events }: NodeOptions): Controller
         store.delete('pods', namespace, name, { gracePeriodSeconds: 0 })
         return undefined
       }
-      if (pod.metadata.deletionTimestamp) return undefined
+      // A mirror pod is the kubelet's to keep: static pods tolerate everything.
+      if (pod.metadata.deletionTimestamp || pod.metadata.annotations?.['kubernetes.io/config.mirror']) return undefined
       const leftMs = evictInMs(pod, node, clock.date().getTime())
       if (leftMs === undefined || leftMs > 0) return leftMs
       events.record(pod, 'Normal', 'TaintManagerEviction', `Marking for deletion Pod ${key}`)

@@ -100,7 +100,7 @@ export function choose(pod: Pod, world: World): { node?: string; message: string
       ...(hopeless > 0 ? [`${hopeless} Preemption is not helpful for scheduling`] : []),
     ]
     const why = [...reasons].map(([reason, count]) => `${count} ${reason}`).toSorted()
-    return { message: `${none}: ${why.join(', ')}. preemption: ${none}: ${helpless.join(', ')}.` }
+    return { message: `${none}: ${why.join(', ')}. preemption: ${none}: ${helpless.toSorted().join(', ')}.` }
   }
   const scores = scoreNode(pod, feasible, world)
   const load = (node: Node): number => world.podsOn(node.metadata.name).length
