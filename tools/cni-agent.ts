@@ -1,12 +1,11 @@
 /**
  * The CNI half of the agent alone, for tests and benches: the real server on the real kernel, without a cluster and without
- * repair. Serves until SIGTERM in the network namespace it is started in.
+ * repair. Serves in the network namespace it is started in.
  *
  *     node tools/cni-agent.ts DIR     DIR/run (socket, journal, queue), DIR/networks, DIR/flannel, DIR/subnet.env
  *
- * Prints `ready` when it serves. A line on stdin is answered with `settled` when all deletions have ended.
+ * Prints `ready` when it serves. Ends when its stdin does.
  */
-import { createInterface } from 'node:readline'
 import { systemClock } from '#base/clock.ts'
 import { openLog } from '#base/log.ts'
 import { startCniServer } from '#cni/server.ts'
@@ -30,14 +29,10 @@ const server = await startCniServer({
   flannel: { subnetFile: `${dir}/subnet.env`, dataDir: `${dir}/flannel` },
   networksDir: `${dir}/networks`,
 })
-process.once('SIGTERM', () => {
+process.stdout.write('ready\n')
+process.stdin.resume().once('end', () => {
   void server
     .close()
     .then(() => kernel.close())
     .then(() => process.exit(0))
 })
-process.stdout.write('ready\n')
-for await (const _ of createInterface({ input: process.stdin })) {
-  await kernel.host()
-  process.stdout.write('settled\n')
-}

@@ -8,6 +8,7 @@
 import { createHash } from 'node:crypto'
 import { readFileSync, statfsSync } from 'node:fs'
 import type { Clock } from '#base/clock.ts'
+import { TwillError } from '#base/errors.ts'
 import type { Log } from '#base/log.ts'
 import type { Attachments, Entry } from '#cni/attachments.ts'
 import { type BridgeConf, parseBridgeConf } from '#cni/bridge.ts'
@@ -23,7 +24,18 @@ import type { Op, Outcome } from '#model/kernel.ts'
 import type { Attachment } from '#model/pod.ts'
 import { addressOf, familyOf, prefixOf } from '#net/ip.ts'
 import { randomMac } from '#net/mac.ts'
-import { attachOps, type BridgePlan, bridgeItems, bridgeOwner, detachByPodEnd, detachOps, macOfIp, podItems, podOwner } from '#plan/pod.ts'
+import {
+  attachOps,
+  type BridgePlan,
+  bridgeItems,
+  bridgeOwner,
+  createOps,
+  detachByPodEnd,
+  detachOps,
+  macOfIp,
+  podItems,
+  podOwner,
+} from '#plan/pod.ts'
 
 export interface NetworkOptions {
   readonly kernel: PodKernel
@@ -75,13 +87,17 @@ export class Network {
     const reservations = await this.#store(ipam.dataDir, target.network).allocate(ipam, target)
     const attachment = this.#plan(target, bridge, reservations, ipam.routes)
     const entry: Entry = { attachment, dataDir: ipam.dataDir }
+    let made = false
     try {
       this.#o.attachments.begin(entry)
+      await this.#ensureBridge(attachment)
+      await this.#create(attachment)
+      made = true
       await this.#attach(attachment)
       if (signal.aborted) throw new CniError(cniCode.tryAgainLater, 'the runtime went away during ADD')
       this.#o.attachments.finish(entry)
     } catch (error) {
-      await this.#takeBack(entry)
+      await (made ? this.#takeBack(entry) : this.#forget(entry))
       throw error
     }
     const dns = Object.keys(bridge.dns).length > 0 ? bridge.dns : resolvConfOf(ipam.resolvConf)
@@ -130,19 +146,31 @@ export class Network {
     }
   }
 
-  async #takeBack({ attachment: a, dataDir }: Entry): Promise<void> {
-    demand(await this.#o.kernel.release(podOwner(a), detachOps(a)))
+  async #takeBack(entry: Entry): Promise<void> {
+    demand(await this.#o.kernel.release(podOwner(entry.attachment), detachOps(entry.attachment)))
+    await this.#forget(entry)
+  }
+
+  async #forget({ attachment: a, dataDir }: Entry): Promise<void> {
     await this.#store(dataDir, a.network).release(a)
     this.#o.attachments.remove(a)
   }
 
-  /** Makes the bridge if this agent did not yet, then the pod's interface. A bridge that someone deleted is made anew. */
+  /** Makes the veth pair, or finds the name taken and leaves what has it as it is. */
+  async #create(a: Attachment): Promise<void> {
+    const outcomes = await this.#o.kernel.commit(podOwner(a), [], createOps(a))
+    const error = outcomes.find((outcome) => outcome.error)?.error
+    if (error instanceof TwillError && (error.code === 'ERR_NAME_TAKEN' || error.code === 'ERR_DEVICE_FOREIGN')) {
+      throw new CniError(cniCode.generic, `container veth name provided (${a.ifname}) already exists`, `host end ${a.host.name}`)
+    }
+    demand(outcomes)
+  }
+
+  /** Wires the pair up. A bridge that someone deleted meanwhile is made anew. */
   async #attach(a: Attachment): Promise<void> {
-    const attempt = async (): Promise<readonly Outcome[]> => this.#o.kernel.commit(podOwner(a), podItems(a), attachOps(a))
-    await this.#ensureBridge(a)
+    const attempt = (): Promise<readonly Outcome[]> => this.#o.kernel.commit(podOwner(a), podItems(a), attachOps(a))
     const outcomes = await attempt()
     if (!outcomes.some((outcome) => outcome.error && outcome.op.item.kind === 'port')) return demand(outcomes)
-    await this.#o.kernel.release(podOwner(a), detachOps(a))
     this.#bridges.delete(a.bridge)
     await this.#ensureBridge(a)
     demand(await attempt())

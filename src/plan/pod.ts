@@ -56,15 +56,17 @@ export function podItems(a: Attachment): Item[] {
   ]
 }
 
-/** The ops of ADD. The pod's end comes up last, so that its gratuitous ARP (arp_notify) finds the way open. */
+/** The first op of ADD, alone: if the name is taken in the pod, nothing may be done to what has it. */
+export function createOps(a: Attachment): Op[] {
+  const peer = { name: a.host.name, mac: a.host.mac, ...mtuOf(a.mtu) }
+  return [{ verb: 'put', item: { ...podEnd(a, false), peer } }]
+}
+
+/** The rest of ADD. The pod's end comes up late, so that its gratuitous ARP (arp_notify) finds the way open. */
 export function attachOps(a: Attachment): Op[] {
   const owner = podOwner(a)
-  const pod = { owner, netns: a.netns }
-  const eth = (up: boolean): LinkItem => ({ ...pod, kind: 'link', name: a.ifname, type: 'veth', up, mac: a.pod.mac, ...mtuOf(a.mtu) })
-  const peer = { name: a.host.name, mac: a.host.mac, ...mtuOf(a.mtu) }
   const conf = (path: string, value: string): SysctlItem => ({ ...sysctl(path, value, owner), netns: a.netns })
   const items: Item[] = [
-    { ...eth(false), peer },
     ...podItems(a),
     sysctl(`net/ipv6/conf/${a.host.name}/accept_ra`, '0', owner),
     conf(`net/ipv4/conf/${a.ifname}/arp_notify`, '1'),
@@ -77,7 +79,7 @@ export function attachOps(a: Attachment): Op[] {
         ]
       : []),
     ...a.pod.addresses.map((cidr): AddressItem => ({ ...address(a.ifname, cidr, owner), netns: a.netns })),
-    eth(true),
+    podEnd(a, true),
     ...podRoutes(a).map((route): RouteItem => ({ ...route, owner, netns: a.netns })),
   ]
   return items.map((item) => ({ verb: 'put', item }))
@@ -97,6 +99,17 @@ export function detachByPodEnd(netns: string, ifname: string, owner: string): Op
 export function loopbackOps(netns: string, owner: string): Op[] {
   return [{ verb: 'put', item: { kind: 'link', name: 'lo', type: 'loopback', up: true, netns, owner } }]
 }
+
+const podEnd = (a: Attachment, up: boolean): LinkItem => ({
+  kind: 'link',
+  name: a.ifname,
+  type: 'veth',
+  up,
+  mac: a.pod.mac,
+  ...mtuOf(a.mtu),
+  owner: podOwner(a),
+  netns: a.netns,
+})
 
 /** A route without a gateway of its own goes through the first gateway of its family. */
 function podRoutes(a: Attachment): RouteItem[] {
