@@ -40,7 +40,7 @@ export function encodeOp({ verb, item }: RouteSideOp, index: (name: string) => n
   switch (item.kind) {
     case 'link':
       if (!put) return [deleteLink(item.name)]
-      return isMade(item) ? makeLink(item, index, peerNetnsFd) : [setLink(item.name, item)]
+      return [isMade(item) ? newLink(toNewLink(item, index, peerNetnsFd)) : setLink(item.name, item)]
     case 'port':
       if (!put) return [setLink(item.dev, { master: 0 })]
       return [setLink(index(item.dev), { master: index(item.bridge) }), setHairpin(index(item.dev), item.hairpin)]
@@ -63,15 +63,8 @@ export function encodeOp({ verb, item }: RouteSideOp, index: (name: string) => n
   }
 }
 
-/** The messages that make a device. A bridge's MTU follows its ports' unless it is set once the bridge is there (br_change_mtu). */
-export function makeLink(item: LinkItem, index: (name: string) => number, peerNetnsFd?: number): Request[] {
-  const link = toNewLink(item, index, peerNetnsFd)
-  if (item.type !== 'bridge' || item.mtu === undefined) return [newLink(link)]
-  return [newLink({ ...link, mtu: undefined }), setLink(item.name, { mtu: item.mtu })]
-}
-
 /** A MAC is always set at creation: what udev (MACAddressPolicy) or a bridge's first port would choose later cannot be announced. */
-function toNewLink(item: LinkItem, index: (name: string) => number, peerNetnsFd?: number): NewLink {
+export function toNewLink(item: LinkItem, index: (name: string) => number, peerNetnsFd?: number): NewLink {
   const { name, type, up, mtu, vxlan, peer } = item
   const mac = item.mac ?? randomMac(Math.random)
   return {
@@ -79,7 +72,8 @@ function toNewLink(item: LinkItem, index: (name: string) => number, peerNetnsFd?
     kind: type as NewLink['kind'],
     mac,
     up,
-    mtu,
+    // A bridge's MTU follows its ports' unless it is set once the bridge is there (br_change_mtu): the writer does.
+    mtu: type === 'bridge' ? undefined : mtu,
     vxlan: vxlan && toVxlan(vxlan, index),
     ...(peer && { peer: { name: peer.name, mac: peer.mac ?? randomMac(Math.random), mtu: peer.mtu, netnsFd: peerNetnsFd } }),
   }

@@ -7,7 +7,7 @@
  * @module
  */
 import { closeSync, openSync } from 'node:fs'
-import { devicesOf, encodeOp, isMade, makeLink, type RouteSideOp, toVxlan } from '#kernel/encode.ts'
+import { devicesOf, encodeOp, isMade, type RouteSideOp, toNewLink, toVxlan } from '#kernel/encode.ts'
 import { kernelError } from '#kernel/errors.ts'
 import { SyscallError } from '#kernel/ffi.ts'
 import type { LinkTable } from '#kernel/links.ts'
@@ -16,7 +16,7 @@ import type { NetlinkSocket, Reply } from '#kernel/socket.ts'
 import { type AddressItem, type LinkItem, showOp } from '#model/kernel.ts'
 import type { Request } from '#wire/netlink.ts'
 import { decodeAddress, deleteAddress, dumpAddresses, newAddress } from '#wire/rtnetlink/address.ts'
-import { decodeLink, deleteLink, getLink, type Link, setLink } from '#wire/rtnetlink/link.ts'
+import { decodeLink, deleteLink, getLink, type Link, newLink, setLink } from '#wire/rtnetlink/link.ts'
 
 /** Messages in one send: their acks fit into the receive buffer many times over, and the rtnl lock is let go in between. */
 const BATCH = 300
@@ -151,7 +151,14 @@ export class RouteWriter {
       return
     }
     if (made && !refused) this.#learn(item, replies)
-    this.#errors[at] = refused && refusalOf(op, refused)
+    this.#errors[at] = refused ? refusalOf(op, refused) : await this.#setBridgeMtu(op)
+  }
+
+  async #setBridgeMtu(op: RouteSideOp): Promise<Error | undefined> {
+    const { item } = op
+    if (op.verb === 'del' || item.kind !== 'link' || item.type !== 'bridge' || item.mtu === undefined) return undefined
+    const [reply] = await this.#request([setLink(item.name, { mtu: item.mtu })])
+    return refusalOf(op, reply!)
   }
 
   /** Notes the index of a device just made, and of its peer if that was born in the agent's namespace. */
@@ -165,6 +172,12 @@ export class RouteWriter {
     else if (item.peer.netns === undefined) this.#home.links.learn(item.peer.name, link.peer)
   }
 
+  /** True if `link`'s other end is the device that `peer` names; also where that namespace is not in view. */
+  #isPeer(peer: NonNullable<LinkItem['peer']>, link: Link): boolean {
+    if (peer.netns === undefined) return this.#home.links.index(peer.name) === link.peer
+    return peer.netns !== this.#site.netns || this.#site.links.index(peer.name) === link.peer
+  }
+
   /** The name is taken: change in place what can be, make anew a VXLAN device of other settings, leave a foreign device alone. */
   async #reshape(op: RouteSideOp, item: LinkItem, replies: readonly Reply[]): Promise<Error | undefined> {
     const link = linkIn(replies)
@@ -172,10 +185,12 @@ export class RouteWriter {
     if (!link) return kernelError.ERR_NAME_TAKEN({ op: showOp(op) })
     if (link.kind !== item.type)
       return kernelError.ERR_DEVICE_FOREIGN({ name: item.name, found: link.kind ?? 'hardware', wanted: item.type })
+    // A pair is made whole or not at all: a device of this name with another peer is someone else's.
+    if (item.peer && !this.#isPeer(item.peer, link)) return kernelError.ERR_NAME_TAKEN({ op: showOp(op) })
     this.#learn(item, replies)
     const again =
       item.vxlan && !sameVxlan(item, link, this.#index)
-        ? [deleteLink(item.name), ...makeLink(item, this.#index), getLink(item.name)]
+        ? [deleteLink(item.name), newLink(toNewLink(item, this.#index)), getLink(item.name)]
         : [setLink(link.index, differences(item, link))]
     const results = await this.#request(again)
     const refused = results.find(({ errno }) => errno !== 0)
