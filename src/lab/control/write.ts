@@ -45,7 +45,8 @@ function identify({ resource, namespace, name }: Target, body: Tree): void {
     throw badRequest(`the API version in the data (${String(body.apiVersion)}) does not match the expected API version (${apiVersion})`)
   body.kind = kind
   body.apiVersion = apiVersion
-  const metadata = isTree(body.metadata) ? body.metadata : {}
+  // A copy: a patch that says nothing of metadata leaves the stored (frozen) one in place.
+  const metadata = isTree(body.metadata) ? { ...body.metadata } : {}
   body.metadata = metadata
   if (namespace !== '') {
     if (metadata.namespace && metadata.namespace !== namespace) {
