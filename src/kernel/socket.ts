@@ -40,6 +40,7 @@ const NETLINK_CAP_ACK = 10
 const NETLINK_EXT_ACK = 11
 const NETLINK_GET_STRICT_CHK = 12
 
+const ENOENT = 2
 export const EINTR = 4
 export const EAGAIN = 11
 export const ENOBUFS = 105
@@ -141,6 +142,8 @@ export class NetlinkSocket {
       for (let attempt = 1; ; attempt++) {
         const result = await this.#dumpOnce(request)
         if (Array.isArray(result)) return result
+        // A namespace without any IPv4 route has no main table yet: "FIB table does not exist".
+        if (result.errno === ENOENT) return []
         const again = result.errno === EINTR || result.errno === EAGAIN || result.errno === ENOBUFS
         if (!again || attempt === DUMP_TRIES) {
           const reason = result.message ?? new SyscallError('dump', result.errno).code
