@@ -82,8 +82,11 @@ const GENERATION = { id: 1, pid: 2, process: 3 } as const
 const SET_ANONYMOUS = 1
 const SET_INTERVAL = 4
 const SET_MAP = 8
-const UDATA_KEY_BYTE_ORDER = 0
-const HOST_BYTE_ORDER = 1
+/** User data from which nft prints a map whose key is `integer`, in its own encoding (a plain integer has no size, so it goes by
+ * the expression that gives the key, for us always numgen): key in host byte order; data; typeof key: numgen random mod 2; of data: verdict. */
+const NUMGEN_KEY = Uint8Array.fromHex(
+  '000401000000010400000000031a000417000000011200040100000001040200000002040000000004080004010000000100',
+)
 /** Distinguishes the sets made in one transaction; the kernel wants it, we go by name. */
 const NO_ID = 1
 
@@ -135,8 +138,7 @@ export function newSet({ family, table, name, key, value, interval }: NftMapItem
     attr.be32(SET.keyLength, lengthOf(keyParts)),
     ...(data ? [attr.be32(SET.dataType, data.type), attr.be32(SET.dataLength, data.length)] : []),
     attr.be32(SET.id, NO_ID),
-    // nft prints plain integers in the wrong byte order unless told.
-    ...(key.includes('integer') ? [attr.bytes(SET.userdata, Uint8Array.of(UDATA_KEY_BYTE_ORDER, 4, HOST_BYTE_ORDER, 0, 0, 0))] : []),
+    ...(key.includes('integer') ? [attr.bytes(SET.userdata, NUMGEN_KEY)] : []),
   )
 }
 
