@@ -8,6 +8,7 @@
  */
 import { existsSync, globSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
+import type { Plugin } from 'esbuild'
 
 process.chdir(join(import.meta.dirname, '..'))
 
@@ -34,6 +35,21 @@ function isFresh(out: string): boolean {
   return Object.entries(stamp).every(([path, was]) => mark(path) === was)
 }
 
+/**
+ * Importing node:http as a module reads every export, and that of the lazy ones (WebSocket …) loads all of undici: 35 ms and some
+ * megabytes for nothing. As a CommonJS object its members are read when they are used.
+ */
+const lazyHttp: Plugin = {
+  name: 'lazy-http',
+  setup(build) {
+    build.onResolve({ filter: /^node:https?$/ }, ({ path }) => ({ path, namespace: 'builtin' }))
+    build.onLoad({ filter: /.*/, namespace: 'builtin' }, ({ path }) => ({
+      contents: `module.exports = process.getBuiltinModule(${JSON.stringify(path)})`,
+      loader: 'js',
+    }))
+  },
+}
+
 async function bundle(out: string, entry: string): Promise<void> {
   const { build } = await import('esbuild')
   const { metafile } = await build({
@@ -45,12 +61,13 @@ async function bundle(out: string, entry: string): Promise<void> {
     format: 'esm',
     external: ['koffi'], // brings its own binary, found in node_modules
     metafile: true,
+    plugins: [lazyHttp],
     legalComments: 'none',
     logLevel: 'warning',
     // Packages in CommonJS ask for Node's modules with require().
     banner: { js: "import { createRequire } from 'node:module'\nconst require = createRequire(import.meta.url)" },
   })
-  const inputs = [...Object.keys(metafile.inputs), ...always]
+  const inputs = [...Object.keys(metafile.inputs).filter((path) => !path.startsWith('builtin:')), ...always]
   mkdirSync(dirname(stampPath(out)), { recursive: true })
   writeFileSync(stampPath(out), JSON.stringify(Object.fromEntries(inputs.map((path) => [path, mark(path)]))))
 }
