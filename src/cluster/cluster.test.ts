@@ -175,7 +175,7 @@ test('a list that fails or is no list deletes nothing; a genuinely empty one is 
   const script: Record<number, (response: ServerResponse) => void> = {
     1: (response) => answer(response, 200, nodeList(10, [nodeObject('a', 3)])),
     2: (response) => answer(response, 500, { kind: 'Status', reason: 'InternalError', message: 'etcd is gone' }),
-    3: (response) => answer(response, 200, { kind: 'Hello', items: [] }),
+    3: (response) => answer(response, 200, { kind: 'Status', metadata: { resourceVersion: '15' }, items: [] }),
     4: (response) => answer(response, 200, nodeList(20, [nodeObject('a', 3)])),
     5: (response) => answer(response, 200, nodeList(30, [])),
   }

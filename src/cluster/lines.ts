@@ -8,24 +8,19 @@ export const tooLong = Symbol('a line that is too long')
 export async function* lines(stream: AsyncIterable<Buffer>, maxBytes: number): AsyncGenerator<string | typeof tooLong> {
   let parts: Buffer[] = []
   let bytes = 0
-  let skipping = false
   for await (const chunk of stream) {
     let start = 0
     for (let end = chunk.indexOf(10); end >= 0; end = chunk.indexOf(10, start)) {
-      if (skipping || bytes + end - start > maxBytes) yield tooLong
+      if (bytes + end - start > maxBytes) yield tooLong
       else if (parts.length === 0) yield chunk.toString('utf8', start, end)
       else yield Buffer.concat([...parts, chunk.subarray(start, end)]).toString('utf8')
       parts = []
       bytes = 0
-      skipping = false
       start = end + 1
     }
     if (start === chunk.length) continue
     bytes += chunk.length - start
-    if (bytes > maxBytes) {
-      skipping = true
-      parts = []
-    }
-    if (!skipping) parts.push(start === 0 ? chunk : chunk.subarray(start))
+    if (bytes > maxBytes) parts = []
+    else parts.push(start === 0 ? chunk : chunk.subarray(start))
   }
 }

@@ -41,6 +41,17 @@ test('a list that breaks off changes nothing', () => {
   assert.deepEqual([...store.records.keys()], ['a'])
 })
 
+test('an object that turned bad while nobody watched keeps its former record', () => {
+  const store = open()
+  for (const cidr of ['10.244.1.0/24', 'ten']) {
+    const list = store.beginList()
+    list.add(nodeObject('a', 1, { cidr }))
+    list.finish('5')
+  }
+  assert.deepEqual(store.records.get('a')?.podCIDRs, ['10.244.1.0/24'])
+  assert.deepEqual([...store.bad.keys()], ['a'])
+})
+
 const ages = [
   { a: '9', b: '10', want: true },
   { a: '10', b: '9', want: false },
