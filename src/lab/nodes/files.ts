@@ -9,7 +9,7 @@ import { dirname } from 'node:path'
 import type { CgroupTrees } from '#lab/nodes/cgroups.ts'
 import { mountsBesideRoot, readMounts } from '#lab/nodes/mounts.ts'
 import { controlPlaneNode, type LabNode, natNet, type Topology } from '#lab/nodes/topology.ts'
-import { nodePath, repo } from '#lab/repo.ts'
+import { labEntry, nodeBinary, nodePath, repo } from '#lab/repo.ts'
 import { stateDir } from '#lab/state.ts'
 
 /** Directories of a node that are kept in <state>/nodes/<node>/, by their path in the node. */
@@ -53,6 +53,9 @@ export function prepareNode(topology: Topology, node: LabNode, trees: CgroupTree
   const ready = `${repo}/lab/node-files`
   if (existsSync(ready)) for (const name of readdirSync(ready)) copyFileSync(`${ready}/${name}`, `${bin}/${name}`)
   if (kubectl) symlinkSync(kubectl, `${bin}/kubectl`)
+  writeFileSync(`${bin}/twill-lab-kubelet`, `#!/bin/sh\nexec ${nodeBinary} ${labEntry} part kubelet\n`, { mode: 0o755 })
+  mkdirSync(`${dir}/files/root`, { recursive: true })
+  copyFileSync(`${repo}/lab/manifests/webpod.yaml`, `${dir}/files/root/webpod.yml`)
 }
 
 /** Bind mounts: source, target, options. */

@@ -19,7 +19,7 @@ export function parseMounts(text: string): Mount[] {
       const [left, right] = line.split(' - ') as [string, string]
       const [, , , , target, options] = left.split(' ') as [string, string, string, string, string, string]
       const [type, , superOptions] = right.split(' ') as [string, string, string]
-      return { target: unescape(target), type, options: options.split(','), superOptions: superOptions.split(',') }
+      return { target: plainText(target), type, options: options.split(','), superOptions: superOptions.split(',') }
     })
 }
 
@@ -28,7 +28,7 @@ export function readMounts(): Mount[] {
 }
 
 /** Space, tab, newline and backslash stand as three octal digits. */
-function unescape(text: string): string {
+function plainText(text: string): string {
   return text.replace(/\\([0-7]{3})/g, (_, digits: string) => String.fromCharCode(Number.parseInt(digits, 8)))
 }
 

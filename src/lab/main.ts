@@ -1,0 +1,155 @@
+/**
+ * `twill lab`: three Kubernetes nodes on this machine. Exit status: 0 done, 2 could not; `exec` ends with its command's.
+ * @module
+ */
+import { spawn } from 'node:child_process'
+import { existsSync, readFileSync } from 'node:fs'
+import { Command, CommanderError, Option } from 'commander'
+import { messageOf, TwillError } from '#base/errors.ts'
+import { labError } from '#lab/errors.ts'
+import { lockLab } from '#lab/lock.ts'
+import { sweep } from '#lab/nodes/down.ts'
+import { nodeEnvironment, onNode } from '#lab/nodes/enter.ts'
+import { exitStatus } from '#lab/nodes/run.ts'
+import { isLabName, topology } from '#lab/nodes/topology.ts'
+import { isAlive, type LabState, labNames, type NodeState, readState } from '#lab/state.ts'
+import { bringUp, findKubectl, hostKubeconfig } from '#lab/up.ts'
+
+const print = (text: string): boolean => process.stdout.write(`${text}\n`)
+
+/** Runs one command of the lab. @returns the exit status. */
+export async function runLab(argv: readonly string[]): Promise<number> {
+  let status = 0
+  const program = new Command('twill lab')
+    .description('Three Kubernetes nodes on this machine: real links, routes and packets in namespaces, a control plane beside them.')
+    .enablePositionalOptions()
+    .exitOverride()
+  const command = (name: string, about: string): Command =>
+    program
+      .command(name)
+      .description(about)
+      .addOption(new Option('--name <lab>', 'which lab, where several run').env('TWILL_LAB').default('twill'))
+
+  command('up', 'build the lab and tell its story; an earlier one of this name is removed first')
+    .option('--iface <name>', "--iface of the agents; '' leaves it out: the NAT trap", 'eth1')
+    .option('--no-story', 'stop at a cluster without a pod network')
+    .action(async ({ name, iface, story }: { name: string; iface: string; story: boolean }) => {
+      const lab = labName(name)
+      needRoot()
+      using _ = await lockLab(lab, 'twill lab up')
+      const started = performance.now()
+      const elapsed = (): string => `${((performance.now() - started) / 1000).toFixed(1)} s`
+      const kubectl = await findKubectl()
+      const state = await bringUp(topology(lab), kubectl, (text) => print(`${elapsed().padStart(6)}  ${text}`))
+      if (story) {
+        const { tellStory } = await import('#lab/story/story.ts')
+        status = await tellStory(state, { iface, kubectl, elapsed })
+      } else print(howToGoOn(state))
+    })
+  command('down', 'remove every trace of the lab').action(async ({ name }: { name: string }) => {
+    needRoot()
+    using _ = await lockLab(labName(name), 'twill lab down')
+    await sweep(labName(name))
+    print(`lab ${name} is gone`)
+  })
+  command('status', 'nodes and programs of the lab (exit 1 if one is dead)')
+    .addOption(new Option('-o, --output <form>', 'for programs').choices(['json']))
+    .action(({ name, output }: { name: string; output?: 'json' }) => {
+      const state = running(name)
+      const alive = (p: { pid: number; start: string }): boolean => isAlive(p)
+      const view = {
+        ...{ apiVersion: 'lab.twill/v1', kind: 'LabStatus', lab: state.lab, complete: state.complete, createdAt: state.createdAt },
+        ...{ api: `https://127.0.0.1:${state.apiPort}`, kubeconfig: hostKubeconfig(state.lab) },
+        nodes: state.nodes.map((n) => ({ name: n.name, ip: n.ip, pid: n.init.pid, alive: alive(n.init) })),
+        parts: state.parts.map((p) => ({ name: p.name, node: p.node ?? null, pid: p.pid, alive: alive(p), log: p.log })),
+      }
+      if (output === 'json') print(JSON.stringify(view, null, 2))
+      else {
+        print(`lab ${view.lab}  api ${view.api}  kubeconfig ${view.kubeconfig}`)
+        for (const n of view.nodes) print(`node  ${n.name.padEnd(8)} ${n.ip.padEnd(15)} pid ${n.pid}  ${n.alive ? 'alive' : 'DEAD'}`)
+        for (const p of view.parts)
+          print(`part  ${p.name.padEnd(15)} ${(p.node ?? '-').padEnd(8)} pid ${p.pid}  ${p.alive ? 'alive' : 'DEAD'}`)
+      }
+      status = [...view.nodes, ...view.parts].every((x) => x.alive) ? 0 : 1
+    })
+  command('kubeconfig', 'path of a kubeconfig for this machine').action(({ name }: { name: string }) => {
+    print(hostKubeconfig(running(name).lab))
+  })
+  command('exec', 'run a command on a node; ends with its exit status')
+    .passThroughOptions()
+    .argument('<node>', 'k8s-ctr, k8s-w1, …')
+    .argument('<command...>', 'after --')
+    .action(async (node: string, words: string[], { name }: { name: string }) => {
+      status = await inside(name, node, words[0] === '--' ? words.slice(1) : words)
+    })
+  command('ssh', 'a shell on a node')
+    .argument('<node>', 'k8s-ctr, k8s-w1, …')
+    .action(async (node: string, { name }: { name: string }) => {
+      status = await inside(name, node, ['sh', '-c', 'cd; exec bash -l'])
+    })
+  command('logs', 'what a program of the lab has said')
+    .argument('[part]', 'control-plane, internet, kubelet-k8s-w1, …')
+    .action(async (part: string | undefined, { name }: { name: string }) => {
+      const state = running(name)
+      const found = state.parts.find((p) => p.name === part)
+      if (!found) throw labError.ERR_LAB_PART({ part: part ?? '(none named)', parts: state.parts.map((p) => p.name) })
+      if (found.name.startsWith('kubelet-')) status = await inside(name, found.node!, ['cat', '/var/log/kubelet.log'])
+      else process.stdout.write(existsSync(found.log) ? readFileSync(found.log, 'utf8') : '')
+    })
+
+  try {
+    await program.parseAsync(argv, { from: 'user' })
+    return status
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2
+    process.stderr.write(`twill lab: ${messageOf(error)}\n${error instanceof TwillError ? `${error.remedy}\n` : ''}`)
+    return 2
+  }
+}
+
+/** What to type next. */
+export function howToGoOn(state: LabState): string {
+  const name = state.lab === 'twill' ? '' : ` --name ${state.lab}`
+  return [
+    '',
+    'The lab runs on. To go on:',
+    `  bin/twill lab ssh${name} k8s-ctr                 a shell on a node; kubectl is set up there`,
+    `  export KUBECONFIG=$(bin/twill lab kubeconfig${name})   kubectl from this machine`,
+    `  bin/twill lab exec${name} k8s-w1 -- twill status   what the agent knows`,
+    `  ${name === '' ? 'make lab-down' : `bin/twill lab down${name}`}                              remove it`,
+  ].join('\n')
+}
+
+function labName(name: string): string {
+  if (!isLabName(name)) throw labError.ERR_LAB_NAME({ name })
+  return name
+}
+
+function needRoot(): void {
+  const uid = process.getuid?.() ?? 0
+  if (uid !== 0) throw labError.ERR_LAB_NOT_ROOT({ uid })
+}
+
+/** The running lab of that name. @throws {TwillError} ERR_LAB_DOWN */
+function running(name: string): LabState {
+  needRoot()
+  const state = labNames().includes(labName(name)) ? readState(name) : undefined
+  if (!state) throw labError.ERR_LAB_DOWN({ lab: name })
+  return state
+}
+
+/** Runs `words` on a node with this terminal; gives their exit status. */
+async function inside(name: string, nodeName: string, words: readonly string[]): Promise<number> {
+  const state = running(name)
+  const node: NodeState | undefined = state.nodes.find((n) => n.name === nodeName)
+  if (!node) throw labError.ERR_LAB_NODE({ node: nodeName, nodes: state.nodes.map((n) => n.name) })
+  if (!isAlive(node.init)) throw labError.ERR_LAB_NODE_DEAD({ node: nodeName })
+  const [program, ...args] = onNode(state.lab, node, words)
+  const child = spawn(program!, args, { stdio: 'inherit', env: nodeEnvironment(node.name), cwd: '/' })
+  // Ctrl-C is for the command; this process ends when it does.
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => signal === 'SIGINT' || child.kill(signal))
+  return new Promise((resolve, reject) => {
+    child.once('error', reject)
+    child.once('exit', (code, signal) => resolve(exitStatus(code, signal)))
+  })
+}
