@@ -5,6 +5,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { gzipSync } from 'node:zlib'
 import { messageOf } from '#base/errors.ts'
+import { readProtobuf } from '#lab/control/protobuf.ts'
 import { ApiError, badRequest, internal } from '#lab/control/status.ts'
 import { isTree, type Tree } from '#lab/control/tree.ts'
 
@@ -57,18 +58,21 @@ export async function readBody(request: IncomingMessage): Promise<Buffer> {
 }
 
 /** @throws {ApiError} 415 for protobuf and other tongues, 400 for what is not JSON. */
-export async function readJson(request: IncomingMessage): Promise<Tree> {
+/** The object that a request carries; empty if it carries none. */
+export async function readObject(request: IncomingMessage): Promise<Tree> {
   const type = String(request.headers['content-type'] ?? 'application/json')
     .split(';')[0]!
     .trim()
+  const body = await readBody(request)
+  if (body.length === 0) return {}
+  if (type === 'application/vnd.kubernetes.protobuf') return readProtobuf(body)
   if (!/^application\/(.*\+)?json$/.test(type)) {
-    throw new ApiError(415, 'UnsupportedMediaType', `the embedded lab control plane reads JSON, not ${type}`)
+    throw new ApiError(415, 'UnsupportedMediaType', `the embedded lab control plane reads JSON and Kubernetes' protobuf, not ${type}`)
   }
-  return parseJson(await readBody(request))
+  return parseJson(body)
 }
 
-export function parseJson(body: Buffer): Tree {
-  if (body.length === 0) return {}
+function parseJson(body: Buffer): Tree {
   let value: unknown
   try {
     value = JSON.parse(body.toString())

@@ -4,6 +4,7 @@
  */
 import type { IncomingMessage } from 'node:http'
 import type { TLSSocket } from 'node:tls'
+import { authorize } from '#lab/control/authorize.ts'
 import { unauthorized } from '#lab/control/status.ts'
 import type { Store } from '#lab/control/store.ts'
 import type { TokenIssuer } from '#lab/control/tokens.ts'
@@ -18,8 +19,20 @@ const anonymous: User = { name: 'system:anonymous', groups: ['system:unauthentic
 
 export const accountName = (namespace: string, name: string) => `system:serviceaccount:${namespace}:${name}`
 
-/** @throws {ApiError} 401 if credentials were given and are not good. */
+/** The user for whom the request is to be judged: whoever asks, or, with `kubectl --as`, another.
+ * @throws {ApiError} 401 if credentials were given and are not good, 403 for who may not impersonate. */
 export function authenticate(request: IncomingMessage, tokens: TokenIssuer, store: Store): User {
+  const user = whoAsks(request, tokens, store)
+  const name = request.headers['impersonate-user']
+  if (typeof name !== 'string') return user
+  authorize(store, user, { verb: 'impersonate', group: '', resource: 'users', subresource: '', namespace: '', name })
+  const account = /^system:serviceaccount:([^:]+):[^:]+$/.exec(name)
+  const groups = [request.headers['impersonate-group'] ?? []].flat()
+  const implied = account ? ['system:serviceaccounts', `system:serviceaccounts:${account[1]}`] : []
+  return { name, groups: [...groups, ...implied, 'system:authenticated'] }
+}
+
+function whoAsks(request: IncomingMessage, tokens: TokenIssuer, store: Store): User {
   const socket = request.socket as TLSSocket
   const certificate = socket.authorized ? socket.getPeerCertificate() : undefined
   const subject = certificate?.subject as Record<'CN' | 'O', string | string[] | undefined> | undefined

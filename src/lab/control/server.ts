@@ -8,7 +8,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { createServer, type Server } from 'node:https'
 import { join } from 'node:path'
 import type { Duplex } from 'node:stream'
-import { readBody, readJson, sendError, sendJson, sendText, warn } from '#lab/control/answer.ts'
+import { readBody, readObject, sendError, sendJson, sendText, warn } from '#lab/control/answer.ts'
 import { authenticate, type User } from '#lab/control/authenticate.ts'
 import { type Action, authorize, isAllowed, rulesOf } from '#lab/control/authorize.ts'
 import { discovery, gitVersion } from '#lab/control/discovery.ts'
@@ -119,7 +119,7 @@ class Api {
 
   async #resource(target: Target, user: User, request: IncomingMessage, response: ServerResponse): Promise<void> {
     const { store } = this.#o
-    if (target.resource.id.includes('reviews.')) return this.#send(request, response, this.#review(target, user, await readJson(request)))
+    if (target.resource.id.includes('reviews.')) return this.#send(request, response, this.#review(target, user, await readObject(request)))
     if (target.subresource !== '' && target.subresource !== 'status') return this.#sub(target, request, response)
     const form = formOf(String(request.headers.accept ?? ''))
     const now = Date.now()
@@ -132,15 +132,19 @@ class Api {
         return watch(store, target, form, request, response)
       case 'create':
         if (target.name !== '') throw methodNotAllowed('POST goes to the collection, not to an object')
-        return this.#send(request, response, create(store, target, await readJson(request)))
+        return this.#send(request, response, create(store, target, await readObject(request)))
       case 'update':
-        return this.#send(request, response, update(store, target, await readJson(request)))
+        // The protobuf table holds no status: what would be lost silently is refused.
+        if (target.subresource === 'status' && /protobuf/.test(String(request.headers['content-type']))) {
+          throw methodNotAllowed('the embedded lab control plane reads a status as JSON only')
+        }
+        return this.#send(request, response, update(store, target, await readObject(request)))
       case 'patch':
         return this.#send(request, response, patch(store, target, String(request.headers['content-type'] ?? ''), await readBody(request)))
       case 'delete':
-        return this.#send(request, response, remove(store, target, await readJson(request)))
+        return this.#send(request, response, remove(store, target, await readObject(request)))
       case 'deletecollection':
-        return this.#send(request, response, removeCollection(store, target, await readJson(request)))
+        return this.#send(request, response, removeCollection(store, target, await readObject(request)))
       default:
         throw methodNotAllowed(`the server does not allow ${request.method} on ${target.resource.id}`)
     }
@@ -152,7 +156,7 @@ class Api {
     if (subresource === 'log' && verb === 'get') return proxyLogs(store, target, this.#kubelet, response)
     if (subresource === 'scale') {
       if (verb === 'get') return sendJson(request, response, 200, scaleOf(oneOf(store, target)))
-      if (verb === 'update') return this.#send(request, response, setScale(store, target, await readJson(request)))
+      if (verb === 'update') return this.#send(request, response, setScale(store, target, await readObject(request)))
       const contentType = String(request.headers['content-type'] ?? '')
       if (verb === 'patch') return this.#send(request, response, setScale(store, target, { contentType, body: await readBody(request) }))
     }
@@ -164,7 +168,7 @@ class Api {
     }
     const write = writes[`${subresource} ${verb}`]
     if (!write) throw methodNotAllowed(`the server does not allow ${request.method} on ${target.resource.plural}/${subresource}`)
-    this.#send(request, response, write(await readJson(request)))
+    this.#send(request, response, write(await readObject(request)))
   }
 
   #send(request: IncomingMessage, response: ServerResponse, { code, object, warnings }: Written): void {

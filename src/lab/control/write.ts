@@ -93,7 +93,7 @@ export function update(store: MemoryStore, target: Target, body: Tree): Written 
 export function patch(store: MemoryStore, target: Target, contentType: string, body: Buffer): Written {
   const { resource, query } = target
   const current = oneOf(store, target)
-  const patched = applyPatch(shown(resource, current), contentType, body)
+  const patched = applyPatch(structuredClone(shown(resource, current)), contentType, body)
   // A patch that names a resourceVersion asks for a check against it; one that does not, wins.
   identify(target, patched)
   const { object: clean, unknown } = decode(resource.kind, resource.model, patched)
