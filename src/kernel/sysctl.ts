@@ -4,6 +4,7 @@
  */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { kernelError } from '#kernel/errors.ts'
+import { sys } from '#kernel/ffi.ts'
 import { withNetns } from '#kernel/netns.ts'
 import type { SysctlItem } from '#model/kernel.ts'
 
@@ -22,11 +23,26 @@ export function writeSysctls(netns: string | undefined, items: readonly SysctlIt
   return withNetns(netns, () =>
     items.map(({ path, value }) => {
       try {
-        writeFileSync(`/proc/sys/${path}`, value)
+        write(`/proc/sys/${path}`, value)
         return undefined
       } catch (error) {
         return kernelError.ERR_SYSCTL({ path, value }, error)
       }
     }),
   )
+}
+
+const MS_REMOUNT = 32
+const MS_BIND = 4096
+
+/** An unprivileged container finds /proc/sys mounted read-only over itself. With CAP_SYS_ADMIN that mount, which is this mount
+ * namespace's own, can be opened again; nothing outside of the container changes. */
+function write(path: string, value: string): void {
+  try {
+    writeFileSync(path, value)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EROFS') throw error
+    sys.mount('none', '/proc/sys', '', MS_REMOUNT | MS_BIND, '')
+    writeFileSync(path, value)
+  }
 }

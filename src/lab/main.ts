@@ -16,6 +16,8 @@ import { isAlive, type LabState, labNames, type NodeState, readState } from '#la
 import { bringUp, findKubectl, hostKubeconfig } from '#lab/up.ts'
 
 const print = (text: string): boolean => process.stdout.write(`${text}\n`)
+// Whoever reads us may have seen enough (`| head`): the work goes on.
+process.stdout.on('error', () => {})
 
 /** Runs one command of the lab. @returns the exit status. */
 export async function runLab(argv: readonly string[]): Promise<number> {
