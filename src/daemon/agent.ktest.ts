@@ -105,7 +105,8 @@ test('a fresh node becomes what real Flannel leaves', async () => {
     assert.equal(readFileSync(`${dir}/subnet.env`, 'utf8'), golden)
     assert.equal(statSync(`${dir}/subnet.env`).mode & 0o777, 0o644)
     assert.equal(cluster.nodes.get('k8s-w1')!.annotations['backend-data'], `{"VNI":1,"VtepMAC":"${link.address}"}`)
-    assert.deepEqual((await agent.steward!.plan()).length, 0)
+    assert.match(run('nft', 'list', 'table', 'inet', 'twill'), /ip saddr 10.244.0.0\/16 ip daddr != 224.0.0.0\/4 masquerade fully-random/)
+    assert.deepEqual(await agent.steward!.plan(), [])
     assert.deepEqual(statusOf(agent).findings, [])
   } finally {
     await stop()
@@ -129,6 +130,12 @@ test('what others change is put right, and the journal says who', async () => {
     assert.equal(repair!.found, 'deleted')
     assert.equal(repair!.op, `put route ${wantedRoutes[0]}`)
     assert.equal(repair!.owner, 'peer k8s-ctr')
+
+    run('nft', 'delete', 'table', 'inet', 'twill')
+    await until(
+      'masquerade is back',
+      async () => run('nft', 'list', 'tables').includes('inet twill') && (await agent.steward!.plan()).length === 0,
+    )
 
     run('ip', 'link', 'del', 'flannel.1')
     await until('the device and all on it are back', async () => routes().length === 2 && (await agent.steward!.plan()).length === 0)

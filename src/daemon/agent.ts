@@ -226,7 +226,7 @@ export class Agent {
 
   /** Plans with what was found out about this node, all of it anew. */
   #adopt({ self, host }: { self: Self; host: HostView }): void {
-    const { flags, conf, cluster, log, clock } = this.parts
+    const { flags, conf, log, clock } = this.parts
     const { name, address, why } = self.uplink
     log.info(
       { interface: name, address, publicIp: self.uplink.publicIp, why, subnet: self.subnet, mac: self.mac },
@@ -243,13 +243,10 @@ export class Agent {
       }),
       log,
       date: clock.date,
-      maySweep: (item) => sweepOf(cluster.snapshot, self.node, flags.services)(item),
       onDrift: () => this.#bell.ring('kernel'),
     })
     this.plans = new Plans({ self, host, backend: this.backend, flags, desired: this.steward.desired })
     this.plans.planNode()
-    for (const node of cluster.snapshot.nodes.keys()) this.#bell.ring(`node ${node}`)
-    for (const service of cluster.snapshot.services.keys()) this.#bell.ring(`service ${service}`)
     this.#announceBell.ring('self')
   }
 
@@ -265,14 +262,13 @@ export class Agent {
 
   async #pass(rung: ReadonlySet<string>, resync: boolean): Promise<number> {
     const { cluster, log } = this.parts
-    const whole = cluster.snapshot.synced.nodes // before anything is awaited: what is known now is what this pass plans
     let passError: string | undefined
     try {
       if (resync) this.steward!.distrust()
       if (resync || !sameBasis(this.#basis, this.node)) await this.#lookAgain()
-      this.plans!.plan(rung, cluster.snapshot)
-      const { done, failed } = await this.steward!.pass()
-      if (this.startMs === undefined && whole) await this.#prove(done)
+      const trust = this.plans!.plan(rung, cluster.snapshot)
+      const { done, failed } = await this.steward!.pass(sweepOf(trust))
+      if (this.startMs === undefined && trust.nodes) await this.#prove(done)
       return failed
     } catch (error) {
       passError = messageOf(error)

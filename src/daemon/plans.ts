@@ -2,25 +2,36 @@
 import type { Flags } from '#config/flags.ts'
 import type { Refusal } from '#daemon/steward.ts'
 import type { EndpointSlice, Finding, Snapshot } from '#model/cluster.ts'
-import type { HostView, NftFamily } from '#model/kernel.ts'
+import type { HostView } from '#model/kernel.ts'
 import type { PeerStatus } from '#model/status.ts'
 import type { Backend, Self } from '#plan/backends/backend.ts'
 import type { Desired } from '#plan/desired.ts'
 import { Faults } from '#plan/findings.ts'
 import { alternatives } from '#plan/interface.ts'
+import { masqItems } from '#plan/masq.ts'
 import { nodeItems } from '#plan/node.ts'
 import { planPeer } from '#plan/peers.ts'
+import { endpointChains, endpointCount, serviceBase, serviceItems } from '#plan/services.ts'
+import { type Trust, trustIn } from '#plan/sweep.ts'
+import { twillTable } from '#plan/table.ts'
 
 /** So many refusals are shown; a kernel that refuses all would fill the page. */
 const MAX_REFUSALS = 20
 
 export class Plans {
+  /** Our nftables tables. */
+  static readonly tables = [twillTable]
+
   readonly self: Self
   readonly backend: Backend
   readonly faults: Faults
   readonly peers = new Map<string, PeerStatus>()
   readonly #flags: Flags
   readonly #desired: Desired
+  /** Owners by kind that have been planned, with the endpoints that a service has at most. */
+  readonly #planned = { node: new Set<string>(), service: new Map<string, number>() }
+  #trust: Trust = { nodes: false, services: false }
+  #endpoints = -1
 
   constructor(o: { self: Self; host: HostView; backend: Backend; flags: Flags; desired: Desired }) {
     const { name, why } = o.self.uplink
@@ -31,28 +42,48 @@ export class Plans {
     this.faults = new Faults({ node: o.self.node, uplink: name, why, alternatives: alternatives(o.host, name, o.self.family) })
   }
 
-  /** Our nftables tables. */
-  static readonly tables: readonly { readonly family: NftFamily; readonly table: string }[] = []
-
   /** What the node wants whoever its peers are. */
   planNode(): void {
-    this.#desired.setOwner('node', nodeItems(this.self, this.backend, this.#flags))
+    const { network, subnet, conf } = this.self
+    const flags = this.#flags
+    this.#desired.setOwner('node', nodeItems(this.self, this.backend, flags))
+    this.#desired.setOwner(
+      'masq',
+      masqItems({
+        networks: [{ network, subnet }],
+        ipMasq: flags['ip-masq'],
+        forwardRules: flags['iptables-forward-rules'],
+        randomFully: !flags['ip-masq-fully-random-disable'],
+        mode: conf.enableNFTables ? 'nftables' : 'iptables',
+      }),
+    )
+    this.#planServiceBase(0)
   }
 
-  /** Plans every owner that rang: `node NAME`, `service NS/NAME`. Other rings are none of ours. */
-  plan(rung: ReadonlySet<string>, snapshot: Snapshot): void {
-    const services = new Map<string, EndpointSlice[]>()
-    for (const owner of rung) {
-      const [kind, name = ''] = owner.split(' ')
-      if (kind === 'node') this.#planPeer(name, snapshot)
-      else if (kind === 'service') services.set(name, [])
+  /**
+   * Plans every owner that rang: `node NAME`, `service NS/NAME`; other rings are none of ours. When a list is whole for the first
+   * time, or again, all of it is planned: no ring that came too early can leave anything out.
+   * @returns  What may be deleted after this.
+   */
+  plan(rung: ReadonlySet<string>, snapshot: Snapshot): Trust {
+    const before = this.#trust
+    this.#trust = trustIn(snapshot, this.self.node, this.#flags.services)
+    const nodes = named(rung, 'node')
+    const services = named(rung, 'service')
+    if (this.#trust.nodes && !before.nodes) for (const name of [...this.#planned.node, ...snapshot.nodes.keys()]) nodes.add(name)
+    if (this.#trust.services && !before.services) {
+      for (const name of [...this.#planned.service.keys(), ...snapshot.services.keys()]) services.add(name)
     }
-    if (services.size > 0) this.#planServices(services, snapshot)
+    if (this.#trust.nodes) for (const name of nodes) this.#planPeer(name, snapshot)
+    if (this.#trust.services && this.#flags.services) this.#planServices(services, snapshot)
+    return this.#trust
   }
 
   #planPeer(name: string, snapshot: Snapshot): void {
     const node = snapshot.nodes.get(name)
     const { items, findings, lease } = node ? planPeer(this.self, this.backend, node) : { items: [], findings: [] }
+    if (node) this.#planned.node.add(name)
+    else this.#planned.node.delete(name)
     this.#desired.setOwner(`peer ${name}`, items)
     this.faults.set(`node ${name}`, findings)
     this.faults.announce(name, lease)
@@ -62,8 +93,24 @@ export class Plans {
     } else this.peers.delete(name)
   }
 
-  #planServices(services: Map<string, EndpointSlice[]>, snapshot: Snapshot): void {
-    for (const slice of snapshot.endpointSlices.values()) services.get(`${slice.namespace}/${slice.service}`)?.push(slice)
+  #planServices(names: ReadonlySet<string>, snapshot: Snapshot): void {
+    if (names.size === 0) return
+    const slices = new Map<string, EndpointSlice[]>([...names].map((name) => [name, []]))
+    for (const slice of snapshot.endpointSlices.values()) slices.get(`${slice.namespace}/${slice.service}`)?.push(slice)
+    for (const [name, own] of slices) {
+      const service = snapshot.services.get(name)
+      if (service) this.#planned.service.set(name, endpointCount(service, own))
+      else this.#planned.service.delete(name)
+      this.#desired.setOwner(`service ${name}`, service ? serviceItems(service, own, this.self.node) : [])
+    }
+    this.#planServiceBase(Math.max(0, ...this.#planned.service.values()))
+  }
+
+  /** Chains for so many endpoints. They only grow while the agent lives: a service that scales down and up again moves no chain. */
+  #planServiceBase(endpoints: number): void {
+    if (endpoints <= this.#endpoints) return
+    this.#endpoints = endpoints
+    this.#desired.setOwner('services', this.#flags.services ? [...serviceBase(), ...endpointChains(endpoints)] : [])
   }
 
   /** What the kernel refuses and who disagree, as findings. */
@@ -101,3 +148,7 @@ export class Plans {
     this.faults.set('kernel', [...unreadable, ...refused, ...contested])
   }
 }
+
+/** The names of one kind of owner among `rung`. */
+const named = (rung: ReadonlySet<string>, kind: string): Set<string> =>
+  new Set([...rung].flatMap((owner) => (owner.startsWith(`${kind} `) ? [owner.slice(kind.length + 1)] : [])))

@@ -26,7 +26,6 @@ export interface StewardOptions {
   readonly scope: Scope
   readonly log: Log
   readonly date: () => Date
-  readonly maySweep: Sweep
   /** Others changed something of ours: a pass is due. */
   readonly onDrift: () => void
 }
@@ -37,6 +36,7 @@ export class Steward {
   /** What is learned while a dump is under way: told again after it, as the dump may be older. */
   #meanwhile: (() => void)[] | undefined
   #dumpDue = true
+  #maySweep: Sweep = () => false
   #repairs: Repair[] = []
   #repairCount = 0
   #failing = new Map<string, Refusal>()
@@ -64,12 +64,13 @@ export class Steward {
   }
 
   /** One pass. What it returns counts operations: 0 done and 0 failed means that all was right. */
-  async pass(): Promise<{ readonly done: number; readonly failed: number }> {
+  async pass(maySweep: Sweep): Promise<{ readonly done: number; readonly failed: number }> {
+    this.#maySweep = maySweep
     let done = 0
     let failed: Outcome[] = []
     for (let round = 0; round < ROUNDS && failed.length === 0; round++) {
       if (this.#dumpDue) await this.#dump()
-      const ops = this.desired.pending(this.#o.maySweep)
+      const ops = this.desired.pending(this.#maySweep)
       if (ops.length === 0) break
       for (let at = 0; at < ops.length; at += CHUNK) {
         const outcomes = await this.#apply(ops.slice(at, at + CHUNK))
@@ -85,12 +86,12 @@ export class Steward {
   async verify(): Promise<number> {
     this.#dumpDue = true
     await this.#dump()
-    return this.desired.pending(this.#o.maySweep).length
+    return this.desired.pending(this.#maySweep).length
   }
 
   /** What a pass would do to the kernel as it is now. */
   async plan(): Promise<Op[]> {
-    return this.desired.planAgainst(await this.#o.kernel.dump(this.#scope()), this.#o.maySweep)
+    return this.desired.planAgainst(await this.#o.kernel.dump(this.#scope()), this.#maySweep)
   }
 
   /** Carries out `ops` at once, ahead of any pass, and keeps `wanted` for `owner` from then on. */

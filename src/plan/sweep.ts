@@ -34,23 +34,36 @@ export function scopeOf(o: {
   }
 }
 
-/** `self` is this node's name: a list of nodes that lacks it is not whole. */
-export function sweepOf(snapshot: Snapshot, self: string, services: boolean): Sweep {
-  const peersKnown = snapshot.synced.nodes && snapshot.nodes.has(self)
-  const servicesKnown = !services || (snapshot.synced.services && snapshot.synced.endpointSlices)
+/** Which lists are whole. A list of nodes that lacks this one, or of services that lacks even `kubernetes`, is not. */
+export interface Trust {
+  readonly nodes: boolean
+  readonly services: boolean
+}
+
+/** `self` is this node's name; `serving` says whether services are served at all. */
+export function trustIn(snapshot: Snapshot, self: string, serving: boolean): Trust {
+  const { synced, nodes, services } = snapshot
+  return {
+    nodes: synced.nodes && nodes.has(self),
+    services: !serving || (synced.services && synced.endpointSlices && services.size > 0),
+  }
+}
+
+/** What may be deleted when nobody wants it. */
+export function sweepOf(trust: Trust): Sweep {
   return (item) => {
     switch (item.kind) {
       case 'route':
       case 'neighbor':
       case 'fdb':
-        return peersKnown && item.dev !== POD_BRIDGE
+        return trust.nodes && item.dev !== POD_BRIDGE
       case 'nft-table':
       case 'nft-map':
       case 'nft-chain':
       case 'nft-element':
-        return servicesKnown
+        return trust.services
       case 'link':
-        return peersKnown && flannelDevice.test(item.name)
+        return trust.nodes && flannelDevice.test(item.name)
       case 'address':
         return flannelDevice.test(item.dev)
       case 'port':
