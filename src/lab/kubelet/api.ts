@@ -141,7 +141,8 @@ export class Api {
           accept: 'application/json',
           'user-agent': 'twill-lab',
           ...token,
-          ...(body === undefined ? {} : { 'content-type': type }),
+          // Node sends the body of a DELETE without its length unless told.
+          ...(body === undefined ? {} : { 'content-type': type, 'content-length': Buffer.byteLength(body) }),
         },
         ...more,
       },

@@ -3,8 +3,11 @@
  *     2026-11-23T03:07:36.317439956Z stdout F text        F ends a line, P is a piece of a longer one
  * @module
  */
-import { open, watch } from 'node:fs/promises'
+import { watch } from 'node:fs'
+import { open } from 'node:fs/promises'
 import type { Writable } from 'node:stream'
+import { Bell } from '#base/bell.ts'
+import { systemClock } from '#base/clock.ts'
 
 export interface LogOptions {
   readonly follow: boolean
@@ -74,23 +77,17 @@ export async function sendLog(path: string, out: Writable, o: LogOptions, ended:
     send(tail(await more(), o.tailLines))
     if (!o.follow) return
     // The end of a container is seen by the kubelet, not in the file: each change of either wakes this loop, at the latest after 1 s.
-    const changes = watch(path, { signal })[Symbol.asyncIterator]()
-    let change = changes.next()
-    while (!signal.aborted && left > 0) {
-      const over = ended()
-      send(await more())
-      if (over) return
-      const { promise: late, resolve } = Promise.withResolvers<void>()
-      const timer = setTimeout(resolve, 1000)
-      const woken = await Promise.race([
-        change.then(
-          () => true,
-          () => true,
-        ),
-        late.then(() => false),
-      ])
-      clearTimeout(timer)
-      if (woken) change = changes.next()
+    const bell = new Bell()
+    const watcher = watch(path, () => bell.ring('log'))
+    try {
+      while (!signal.aborted && left > 0) {
+        const over = ended()
+        send(await more())
+        if (over) return
+        await bell.wait(1000, systemClock, signal)
+      }
+    } finally {
+      watcher.close()
     }
   } finally {
     await file.close()
