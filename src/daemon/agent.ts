@@ -150,6 +150,7 @@ export class Agent {
         signal,
         retryMs: RETRY.firstMs,
         resyncMs: flags['resync-seconds'] * 1000,
+        settleMs: 20,
         pass: (rung, resync) => this.#pass(rung, resync),
       }),
     )
@@ -162,6 +163,7 @@ export class Agent {
         signal,
         retryMs: RETRY.firstMs,
         resyncMs: RETRY.maxMs,
+        settleMs: 20,
         pass: async () => {
           const failed = await this.announcer.pass(this.plans!.self, this.backend, this.node!)
           if (this.announcer.done) announced.resolve()

@@ -11,12 +11,14 @@ export interface Loop {
   readonly retryMs: number
   /** How long the loop sleeps at most. */
   readonly resyncMs: number
+  /** Rings this close together are one. The kernel tells of one change in several steps, and a step is not the end. */
+  readonly settleMs: number
   /** `resync`: the slow timer rang, not the bell. @returns how many operations failed. */
   pass(rung: ReadonlySet<string>, resync: boolean): Promise<number>
 }
 
 /** Runs passes until `signal` aborts. */
-export async function reconcile({ bell, clock, signal, retryMs, resyncMs, pass }: Loop): Promise<void> {
+export async function reconcile({ bell, clock, signal, retryMs, resyncMs, settleMs, pass }: Loop): Promise<void> {
   let failures = 0
   let dueMs = clock.now() + resyncMs
   let rung = await bell.wait(0, clock, signal)
@@ -27,5 +29,9 @@ export async function reconcile({ bell, clock, signal, retryMs, resyncMs, pass }
     const untilDueMs = Math.max(0, dueMs - clock.now())
     const waitMs = failures === 0 ? untilDueMs : Math.min(untilDueMs, backoffMs(failures, { firstMs: retryMs, maxMs: resyncMs }, clock))
     rung = await bell.wait(waitMs, clock, signal)
+    if (rung.size > 0) {
+      await clock.sleep(settleMs, signal)
+      rung = rung.union(await bell.wait(0, clock, signal))
+    }
   }
 }

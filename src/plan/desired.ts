@@ -97,6 +97,8 @@ export class Desired {
       const { verb, item } = op
       const key = keyOf(item)
       const before = this.#actual.get(key)
+      // What lives in a pod's namespace is the CNI request's business: nobody watches there, and nobody sweeps.
+      if (item.netns !== undefined) continue
       this.#dirty.add(key)
       if (error) continue
       if (verb === 'put') this.#know(item)
