@@ -113,11 +113,8 @@ export class NftMirror {
     if (deleted) {
       if (at >= 0) chain.rules.splice(at, 1)
     } else if (at >= 0) chain.rules[at] = rule
-    else {
-      // Without a position it is the first; behind a rule that we have not seen, the last.
-      const before = rule.after === undefined ? -1 : chain.rules.findIndex(({ handle }) => handle === rule.after)
-      chain.rules.splice(rule.after !== undefined && before < 0 ? chain.rules.length : before + 1, 0, rule)
-    }
+    else if (rule.last) chain.rules.push(rule)
+    else chain.rules.unshift(rule)
   }
 
   /** One change a key, the last one. */

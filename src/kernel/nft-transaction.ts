@@ -34,7 +34,7 @@ export interface Retry {
 }
 
 /** Up to here ops make one transaction: encoding it keeps the event loop for some 20 ms. */
-const TRANSACTION_OPS = 4096
+const TRANSACTION_OPS = 2048
 /** Of elements in one message; the attribute that holds them ends at 64 KiB. */
 const ELEMENT_BYTES = 60_000
 

@@ -52,7 +52,7 @@ export function masqItems({ networks, ipMasq, forwardRules, randomFully, mode }:
   const items: Item[] = []
   if (ipMasq) {
     const base = { type: 'nat', hook: 'postrouting', priority: 100, policy: 'accept' } as const
-    items.push(chain('masquerade', [marked, ...postrouting], base))
+    items.push(chain('masq', [marked, ...postrouting], base))
   }
   if (forwardRules) items.push(chain('forward', forward, { type: 'filter', hook: 'forward', priority: 0, policy: 'accept' }))
   return items.length === 0 ? [] : [tableItem, ...items]

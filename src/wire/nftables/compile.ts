@@ -69,13 +69,13 @@ export function compile(rule: NftRule, family: NftFamily): { readonly expression
     const { loads, selectors } = load()
     if (take('vmap')) return [...loads, lookup(0, VERDICT_REGISTER)]
     const { type } = selectors[0]!
+    const { bytes, flags } = types[type]
     const mask = take('&') ? parseValue(type, next()) : undefined
     if (mask && words[0] !== '!=') expect('==')
-    const invert = take('!=')
+    const invert = take(flags ? '!' : '!=')
     if (words[0]?.startsWith('@')) return [...loads, lookup(invert ? LOOKUP_INVERT : 0)]
     if (selectors.length > 1) refuse('several selectors can only be looked up in a set or map')
     const text = next()
-    const { bytes, flags } = types[type]
     const compare = (op: number, data: Uint8Array): Expression => ({ name: 'cmp', sreg: 1, op, data })
     const and = (bits: Uint8Array): Expression => ({
       name: 'bitwise',

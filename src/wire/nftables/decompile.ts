@@ -49,7 +49,7 @@ export function decompile(expressions: readonly Expression[], family: NftFamily)
     const { name, selector, mask } = only
     const { bytes, flags, format } = types[selector.type]
     if (data.length !== bytes) return false
-    if (flags) return say(mask && `${name} ${equal ? '!= ' : ''}${format(mask)}`)
+    if (flags) return say(mask && `${name} ${equal ? '! ' : ''}${format(mask)}`)
     if (selector.load === metaNfproto && equal && family !== 'ip' && family !== 'ip6') {
       guard = { at: out.length, family: data[0] === families.ip.nfproto ? 'ip' : 'ip6' }
     }

@@ -64,7 +64,7 @@ const hooks: readonly NftHook[] = ['prerouting', 'input', 'forward', 'output', '
 const TABLE = { name: 1, flags: 2, userdata: 6 } as const
 const CHAIN = { table: 1, name: 3, hook: 4, policy: 5, type: 7 } as const
 const HOOK = { number: 1, priority: 2 } as const
-const RULE = { table: 1, chain: 2, handle: 3, expressions: 4, position: 6, userdata: 7 } as const
+const RULE = { table: 1, chain: 2, handle: 3, expressions: 4, userdata: 7 } as const
 const SET = {
   table: 1,
   name: 2,
@@ -82,11 +82,14 @@ const GENERATION = { id: 1, pid: 2, process: 3 } as const
 const SET_ANONYMOUS = 1
 const SET_INTERVAL = 4
 const SET_MAP = 8
-/** User data from which nft prints a map whose key is `integer`, in its own encoding (a plain integer has no size, so it goes by
- * the expression that gives the key, for us always numgen): key in host byte order; data; typeof key: numgen random mod 2; of data: verdict. */
-const NUMGEN_KEY = Uint8Array.fromHex(
-  '000401000000010400000000031a000417000000011200040100000001040200000002040000000004080004010000000100',
-)
+/** User data, in nft's own encoding: so that it prints host-order numbers right way round. */
+const UDATA_KEY_BYTE_ORDER = 0
+const UDATA_DATA_BYTE_ORDER = 1
+const byteOrder = (parts: readonly NftType[]): number =>
+  parts.length > 1 || isVerdict(parts) ? 0 : parts[0] === 'mark' || parts[0] === 'integer' ? 1 : 2
+/** User data of a map whose key is `integer`: typeof key numgen random mod 2, typeof data verdict. A plain integer has no size, so
+ * nft prints the type by the expression that gives the key, for us always numgen. */
+const TYPEOF_NUMGEN = Uint8Array.fromHex('031a000417000000011200040100000001040200000002040000000004080004010000000100')
 /** Distinguishes the sets made in one transaction; the kernel wants it, we go by name. */
 const NO_ID = 1
 
@@ -138,7 +141,14 @@ export function newSet({ family, table, name, key, value, interval }: NftMapItem
     attr.be32(SET.keyLength, lengthOf(keyParts)),
     ...(data ? [attr.be32(SET.dataType, data.type), attr.be32(SET.dataLength, data.length)] : []),
     attr.be32(SET.id, NO_ID),
-    ...(key.includes('integer') ? [attr.bytes(SET.userdata, NUMGEN_KEY)] : []),
+    attr.bytes(
+      SET.userdata,
+      concat(
+        Uint8Array.of(UDATA_KEY_BYTE_ORDER, 4, byteOrder(key), 0, 0, 0),
+        value ? Uint8Array.of(UDATA_DATA_BYTE_ORDER, 4, byteOrder(value), 0, 0, 0) : new Uint8Array(),
+        key.includes('integer') ? TYPEOF_NUMGEN : new Uint8Array(),
+      ),
+    ),
   )
 }
 
@@ -230,8 +240,8 @@ export type NftMessage =
 
 export interface DecodedRule {
   readonly handle: bigint
-  /** Handle of the rule before it, where the kernel says so. */
-  readonly after: bigint | undefined
+  /** True if it comes after the rules that were there, false if before. (Somewhere in between, the kernel says after.) */
+  readonly last: boolean
   readonly text: string
 }
 
@@ -239,7 +249,7 @@ export interface DecodedRule {
  * of elements are looked up with `mapOf`; elements of a map it does not know are left out.
  * @throws {TwillError} ERR_MESSAGE_TRUNCATED */
 export function decodeNft(
-  { type, body }: Message,
+  { type, flags, body }: Message,
   ours: (family: NftFamily, table: string) => boolean,
   mapOf: (family: NftFamily, table: string, name: string) => NftMapItem | undefined,
 ): NftMessage | undefined {
@@ -268,24 +278,23 @@ export function decodeNft(
     }
     case NFT.newRule:
     case NFT.delRule: {
-      const position = found.get(RULE.position)
       const handle = found.get(RULE.handle)
       const userdata = found.get(RULE.userdata)
       const bytes = { expressions: found.get(RULE.expressions) ?? new Uint8Array(), ...(userdata && { userdata }) }
       const rule = {
         handle: handle ? read.be64(handle) : 0n,
-        after: position && read.be64(position),
+        last: (flags & NLM_F_APPEND) !== 0,
         text: type === NFT.newRule ? decompileRule(bytes, family) : '',
       }
       return { kind: 'rule', deleted: type === NFT.delRule, family, table, chain: text(RULE.chain), rule }
     }
     case NFT.newSet:
     case NFT.delSet: {
-      const flags = u32(SET.flags)
-      if (flags & SET_ANONYMOUS) return undefined
+      const kind = u32(SET.flags)
+      if (kind & SET_ANONYMOUS) return undefined
       const key = partsOf(u32(SET.keyType)) ?? []
       const value =
-        flags & SET_MAP ? (u32(SET.dataType) === VERDICT_TYPE ? (['verdict'] as const) : (partsOf(u32(SET.dataType)) ?? [])) : undefined
+        kind & SET_MAP ? (u32(SET.dataType) === VERDICT_TYPE ? (['verdict'] as const) : (partsOf(u32(SET.dataType)) ?? [])) : undefined
       const item: NftMapItem = {
         kind: 'nft-map',
         family,
@@ -293,7 +302,7 @@ export function decodeNft(
         name: text(SET.name),
         key: key as NftType[],
         ...(value && { value: value as NftType[] }),
-        ...(flags & SET_INTERVAL && { interval: true }),
+        ...(kind & SET_INTERVAL && { interval: true }),
       }
       return { kind: 'set', deleted: type === NFT.delSet, item }
     }

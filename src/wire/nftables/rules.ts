@@ -2,7 +2,8 @@
  * Rules: nft's text to expressions and back. The text is canonical: just what `nft list` prints for these expressions.
  * A rule is matches, then at most one statement, then perhaps a comment. The subset that Twill uses:
  *
- *     match      SELECTOR [!=] VALUE            a type of bits (ct state, ct status) matches if any bit named is set
+ *     match      SELECTOR [!=] VALUE
+ *                ct state|status [!] BIT[,BIT]…           any of them is set (none is)
  *                ip|ip6 saddr|daddr [!=] ADDRESS|CIDR
  *                meta mark & MASK ==|!= VALUE
  *                SELECTOR [. SELECTOR]… [!=] @SET
