@@ -53,6 +53,19 @@ export const labError = errorTable({
       `Waited ${d.seconds} s for ${d.waitingFor}${d.last === '' ? '' : `; last seen: ${d.last}`}`,
     remedy: 'twill lab status shows which part is not alive, twill lab logs PART what it said.',
   },
+  ERR_LAB_STORY: {
+    text: (d: { node: string; line: string; expected: string }) => `On ${d.node}, "${d.line}" did not show what it should: ${d.expected}`,
+    remedy: 'The lab runs on: look with bin/twill lab ssh NODE, bin/twill lab exec NODE -- twill status, bin/twill lab logs PART.',
+  },
+  ERR_LAB_CAPTURE: {
+    text: (d: { node: string; dev: string; said: string }) => `tcpdump on ${d.dev} of ${d.node} saw no packet: ${d.said}`,
+    remedy: 'The packet took another way or was lost before: bin/twill lab exec NODE -- twill status tells what is missing.',
+  },
+  ERR_LAB_NO_KUBECTL: {
+    text: (_: object) => 'There is no kubectl 1.30 or later on this machine’s PATH, which the rest of the story types',
+    remedy:
+      'Install kubectl (a single program, from the Kubernetes release page or your distribution) and run make lab again; the nodes are up meanwhile.',
+  },
   ERR_LAB_CGROUP: {
     text: () => 'No cgroup2 tree is mounted (looked in /proc/self/mountinfo)',
     remedy: 'Mount one: mkdir -p /sys/fs/cgroup/unified && mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified.',

@@ -45,8 +45,10 @@ export async function runLab(argv: readonly string[]): Promise<number> {
       const state = await bringUp(topology(lab), kubectl, (text) => print(`${elapsed().padStart(6)}  ${text}`))
       if (story) {
         const { tellStory } = await import('#lab/story/story.ts')
-        status = await tellStory(state, { iface, kubectl, elapsed })
-      } else print(howToGoOn(state))
+        await tellStory(state, { iface, kubectl })
+        print(`\nTold in ${elapsed()}.`)
+      }
+      print(howToGoOn(state))
     })
   command('down', 'remove every trace of the lab').action(async ({ name }: { name: string }) => {
     needRoot()
