@@ -9,6 +9,7 @@
  * @module
  */
 import type { Answer, StringAnswer } from 'dns-packet'
+import { formatIp, parseIp } from '#net/ip.ts'
 
 export interface ZoneService {
   readonly namespace: string
@@ -113,11 +114,8 @@ function addressRecords(view: View, name: string, ips: readonly string[]): Strin
 
 /** 10-244-1-5 is 10.244.1.5 whether or not such a pod runs (`pods insecure`). */
 function podRecords(view: View, name: string, label: string): Answer[] | undefined {
-  const v4 = label.split('-')
-  if (v4.length === 4 && v4.every((part) => /^\d{1,3}$/.test(part) && Number(part) < 256))
-    return addressRecords(view, name, [v4.map(Number).join('.')])
-  const v6 = label.replaceAll('-', ':')
-  return /^[0-9a-f:]*::?[0-9a-f:]*$/.test(v6) && v6.includes(':') && v6.split(':').length > 2 ? addressRecords(view, name, [v6]) : undefined
+  const ip = parseIp(label.replaceAll('-', '.')) ?? parseIp(label.replaceAll('-', ':'))
+  return ip && addressRecords(view, name, [formatIp(ip.bytes)])
 }
 
 function serviceRecords(view: View, name: string, namespace: string, labels: readonly string[]): Answer[] | undefined {
