@@ -4,6 +4,7 @@
  */
 import assert from 'node:assert/strict'
 import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process'
+import { Resolver } from 'node:dns/promises'
 import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
@@ -492,6 +493,31 @@ async function insideTests(): Promise<void> {
       ),
     )
     await remove('whoami')
+  })
+
+  await test('coredns answers for the cluster with its ServiceAccount, and is Ready when it knows it', async () => {
+    await api.create('/apis/rbac.authorization.k8s.io/v1/clusterrolebindings', {
+      ...{ apiVersion: 'rbac.authorization.k8s.io/v1', kind: 'ClusterRoleBinding', metadata: { name: 'dns' } },
+      roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name: 'cluster-admin' },
+      subjects: [{ kind: 'ServiceAccount', name: 'default', namespace: 'default' }],
+    })
+    // No services here: the API server is reached at the node's address instead of 10.96.0.1.
+    const env = [
+      { name: 'KUBERNETES_SERVICE_HOST', value: '10.0.2.15' },
+      { name: 'KUBERNETES_SERVICE_PORT', value: '6443' },
+    ]
+    const readinessProbe = { httpGet: { path: '/ready', port: 8181 }, periodSeconds: 1 }
+    await create('dns', {
+      dnsPolicy: 'Default',
+      containers: [container({ image: 'coredns', command: [], args: ['-conf', '/etc/coredns/Corefile'], env, readinessProbe })],
+    })
+    const { status } = await ready('dns')
+    const resolver = new Resolver({ timeout: 2000, tries: 2 })
+    resolver.setServers([status!.podIP!])
+    assert.deepEqual(await resolver.resolve4('kubernetes.default.svc.cluster.local'), ['10.96.0.1'])
+    assert.equal((await resolver.resolveSrv('_https._tcp.kubernetes.default.svc.cluster.local'))[0]?.port, 443)
+    await assert.rejects(resolver.resolve4('none.default.svc.cluster.local'), { code: 'ENOTFOUND' })
+    await remove('dns')
   })
 
   await test('deletion leaves nothing: no veth, address, namespace, directory, log or process', async () => {

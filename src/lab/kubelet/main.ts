@@ -44,6 +44,7 @@ export async function runKubelet(argv: readonly string[], paths: Paths = nodePat
 }
 
 class Kubelet {
+  #wasNotReady: string | undefined
   readonly #workers = new Map<string, PodWorker>()
   readonly #statics = new Map<string, Pod>()
   readonly #mirrors: Mirror<Pod>
@@ -87,6 +88,7 @@ class Kubelet {
   async run(): Promise<void> {
     const signal = this.#signal
     const stopCni = this.#cni.watch(() => this.#onNetwork())
+    this.#wasNotReady = this.#cni.notReady()
     this.#log.info({ network: this.#cni.network?.name, trouble: this.#cni.trouble }, 'CNI configuration read')
     const unreachable = (error: unknown): void => this.#log.warn({ error: String(error) }, 'the API server cannot be reached')
     await this.#register(unreachable)
@@ -121,14 +123,15 @@ class Kubelet {
 
   /** What the kubelet asks its runtime each 5 s: STATUS of the plugins. */
   async #poll(): Promise<void> {
-    const before = this.#cni.notReady()
     await this.#cni.status()
-    if (before !== this.#cni.notReady()) this.#onNetwork()
+    this.#onNetwork()
   }
 
   #onNetwork(): void {
     const notReady = this.#cni.notReady()
-    this.#log.info({ network: this.#cni.network?.name, notReady }, 'CNI configuration changed')
+    if (notReady === this.#wasNotReady) return
+    this.#wasNotReady = notReady
+    this.#log.info({ network: this.#cni.network?.name, notReady, trouble: this.#cni.trouble }, 'readiness of the pod network changed')
     this.#reporter.report().catch((error: unknown) => this.#log.warn({ error: String(error) }, 'node status not sent'))
     if (notReady === undefined) for (const worker of this.#workers.values()) worker.ring()
   }

@@ -139,7 +139,7 @@ function askHttp(get: NonNullable<Probe['httpGet']>, target: ProbeTarget, timeou
     () => request.destroy(new Error('context deadline exceeded (Client.Timeout exceeded while awaiting headers)')),
     timeoutMs,
   )
-  request.once('error', (error) => resolve(`Get "${url}": ${error.message}`))
+  request.once('error', (error) => resolve(`Get "${url}": ${dialText(error, host, port)}`))
   request.end()
   return promise.finally(() => clearTimeout(timer))
 }
@@ -149,6 +149,13 @@ function askTcp(host: string, port: number, timeoutMs: number): Promise<string |
   const socket = connect({ host, port, timeout: timeoutMs })
   socket.once('connect', () => resolve(undefined))
   socket.once('timeout', () => resolve(`dial tcp ${host}:${port}: i/o timeout`))
-  socket.once('error', (error) => resolve(`dial tcp ${host}:${port}: ${error.message}`))
+  socket.once('error', (error) => resolve(dialText(error, host, port)))
   return promise.finally(() => socket.destroy())
+}
+
+/** Go's words for a refused connection, as `kubectl describe` shows them. */
+function dialText(error: NodeJS.ErrnoException, host: string, port: number): string {
+  const words: Readonly<Record<string, string>> = { ECONNREFUSED: 'connect: connection refused', EHOSTUNREACH: 'connect: no route to host' }
+  const why = words[error.code ?? '']
+  return why === undefined ? error.message : `dial tcp ${host}:${port}: ${why}`
 }
