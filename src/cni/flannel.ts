@@ -4,8 +4,8 @@
  * plugin can delete what the other one added. Source: flannel-io/cni-plugin.
  * @module
  */
-import { closeSync, fsync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs'
-import { promisify } from 'node:util'
+import { readFileSync, rmSync } from 'node:fs'
+import { mkdir, rename, writeFile } from 'node:fs/promises'
 import { type JsonObject, list, object, struct, text } from '#cni/decode.ts'
 import { CniError, cniCode, unsupported } from '#cni/failure.ts'
 import { goJson, parseJson, sortKeys } from '#cni/json.ts'
@@ -93,20 +93,13 @@ export function requireOurDelegate(delegate: JsonObject): void {
 }
 
 const scratchPath = (dataDir: string, containerId: string): string => `${dataDir}/${containerId}`
-const fsyncOnPoolThread = promisify(fsync)
 
-/** Writes the scratch file; durable and in its place when the promise resolves. The disk works while the kernel does. */
+/** Writes the scratch file; durable and in its place when the promise resolves. Pool threads do it while the kernel works. */
 export async function saveScratch(dataDir: string, containerId: string, content: string): Promise<void> {
-  mkdirSync(dataDir, { recursive: true, mode: 0o700 })
+  await mkdir(dataDir, { recursive: true, mode: 0o700 })
   const temp = `${dataDir}/.tmp-${containerId}`
-  const fd = openSync(temp, 'w', 0o600)
-  try {
-    writeSync(fd, content)
-    await fsyncOnPoolThread(fd)
-  } finally {
-    closeSync(fd)
-  }
-  renameSync(temp, scratchPath(dataDir, containerId))
+  await writeFile(temp, content, { mode: 0o600, flush: true })
+  await rename(temp, scratchPath(dataDir, containerId))
 }
 
 /** The delegate's configuration that ADD stored; undefined if it is gone, empty or torn. */

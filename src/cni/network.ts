@@ -24,18 +24,7 @@ import type { Op, Outcome } from '#model/kernel.ts'
 import type { Attachment } from '#model/pod.ts'
 import { addressOf, familyOf, prefixOf } from '#net/ip.ts'
 import { randomMac } from '#net/mac.ts'
-import {
-  attachOps,
-  type BridgePlan,
-  bridgeItems,
-  bridgeOwner,
-  createOps,
-  detachByPodEnd,
-  detachOps,
-  macOfIp,
-  podItems,
-  podOwner,
-} from '#plan/pod.ts'
+import { attachOps, type BridgePlan, bridgeItems, bridgeOwner, detachByPodEnd, detachOps, macOfIp, podItems, podOwner } from '#plan/pod.ts'
 
 export interface NetworkOptions {
   readonly kernel: PodKernel
@@ -87,17 +76,19 @@ export class Network {
     const reservations = await this.#store(ipam.dataDir, target.network).allocate(ipam, target)
     const attachment = this.#plan(target, bridge, reservations, ipam.routes)
     const entry: Entry = { attachment, dataDir: ipam.dataDir }
-    let made = false
     try {
       this.#o.attachments.begin(entry)
       await this.#ensureBridge(attachment)
-      await this.#create(attachment)
-      made = true
       await this.#attach(attachment)
+    } catch (error) {
+      await this.#forget(entry)
+      throw error
+    }
+    try {
       if (signal.aborted) throw new CniError(cniCode.tryAgainLater, 'the runtime went away during ADD')
       this.#o.attachments.finish(entry)
     } catch (error) {
-      await (made ? this.#takeBack(entry) : this.#forget(entry))
+      await this.#takeBack(entry)
       throw error
     }
     const dns = Object.keys(bridge.dns).length > 0 ? bridge.dns : resolvConfOf(ipam.resolvConf)
@@ -156,24 +147,28 @@ export class Network {
     this.#o.attachments.remove(a)
   }
 
-  /** Makes the veth pair, or finds the name taken and leaves what has it as it is. */
-  async #create(a: Attachment): Promise<void> {
-    const outcomes = await this.#o.kernel.commit(podOwner(a), [], createOps(a))
-    const error = outcomes.find((outcome) => outcome.error)?.error
-    if (error instanceof TwillError && (error.code === 'ERR_NAME_TAKEN' || error.code === 'ERR_DEVICE_FOREIGN')) {
-      throw new CniError(cniCode.generic, `container veth name provided (${a.ifname}) already exists`, `host end ${a.host.name}`)
-    }
-    demand(outcomes)
-  }
-
-  /** Wires the pair up. A bridge that someone deleted meanwhile is made anew. */
+  /** Makes the pair and wires it up, whole or not at all. A bridge that someone deleted meanwhile is made anew. */
   async #attach(a: Attachment): Promise<void> {
     const attempt = (): Promise<readonly Outcome[]> => this.#o.kernel.commit(podOwner(a), podItems(a), attachOps(a))
-    const outcomes = await attempt()
-    if (!outcomes.some((outcome) => outcome.error && outcome.op.item.kind === 'port')) return demand(outcomes)
-    this.#bridges.delete(a.bridge)
-    await this.#ensureBridge(a)
-    demand(await attempt())
+    let outcomes = await attempt()
+    const error = outcomes[0]?.error
+    if (error) {
+      await this.#o.kernel.release(podOwner(a), [])
+      if (!(error instanceof TwillError) || error.code !== 'ERR_NAME_TAKEN') throw error
+      throw new CniError(cniCode.generic, `container veth name provided (${a.ifname}) already exists`, `host end ${a.host.name}`)
+    }
+    if (outcomes.some((outcome) => outcome.error && outcome.op.item.kind === 'port')) {
+      demand(await this.#o.kernel.release(podOwner(a), detachOps(a)))
+      this.#bridges.delete(a.bridge)
+      await this.#ensureBridge(a)
+      outcomes = await attempt()
+    }
+    try {
+      demand(outcomes)
+    } catch (refused) {
+      demand(await this.#o.kernel.release(podOwner(a), detachOps(a)))
+      throw refused
+    }
   }
 
   /** @param ops  What to do for a new bridge; by default everything it needs. */

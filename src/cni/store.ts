@@ -10,7 +10,19 @@
  * then (empty) belongs to no one and is swept at the first look, under the lock, where no other writer can be half way.
  * @module
  */
-import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync, writeSync } from 'node:fs'
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  ftruncateSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from 'node:fs'
 import { CniError, cniCode } from '#cni/failure.ts'
 import { candidates, type IpamConf, type Range, type RangeSet, rangeOf, showSet } from '#cni/ipam.ts'
 import { parseIp } from '#net/ip.ts'
@@ -79,7 +91,7 @@ export class AddressStore {
   #allocateFrom(set: RangeSet, n: number, asked: string[], owner: Owner): Reservation {
     const index = asked.findIndex((ip) => rangeOf(set, ip) !== undefined)
     const { ip, range } = index < 0 ? this.#next(set, n, owner) : this.#requested(set, n, asked.splice(index, 1)[0]!, owner)
-    writeFileSync(`${this.#dir}/last_reserved_ip.${n}`, ip, { mode: 0o600 })
+    overwrite(`${this.#dir}/last_reserved_ip.${n}`, ip)
     return { address: `${ip}/${range.subnet.prefix}`, gateway: range.gateway }
   }
 
@@ -169,5 +181,16 @@ export class AddressStore {
       if (content === '') rmSync(`${this.#dir}/${name}`, { force: true })
       else if (content !== undefined) this.#taken.set(name, content)
     }
+  }
+}
+
+/** In place: emptying a file first costs ext4 ten times as much. Cut half way it names another address, and the next lap starts there. */
+function overwrite(path: string, content: string): void {
+  const fd = openSync(path, constants.O_WRONLY | constants.O_CREAT, 0o600)
+  try {
+    if (fstatSync(fd).size > content.length) ftruncateSync(fd, content.length)
+    writeSync(fd, content, 0)
+  } finally {
+    closeSync(fd)
   }
 }

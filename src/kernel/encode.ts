@@ -26,7 +26,7 @@ export function devicesOf({ verb, item }: RouteSideOp): readonly string[] {
     case 'link':
       return verb === 'put' && item.vxlan ? [item.vxlan.uplink] : []
     case 'port':
-      return verb === 'put' ? [item.dev, item.bridge] : []
+      return verb === 'put' ? [item.bridge] : []
     case 'route':
       return item.dev === undefined ? [] : [item.dev]
     default:
@@ -43,7 +43,7 @@ export function encodeOp({ verb, item }: RouteSideOp, index: (name: string) => n
       return [isMade(item) ? newLink(toNewLink(item, index, peerNetnsFd)) : setLink(item.name, item)]
     case 'port':
       if (!put) return [setLink(item.dev, { master: 0 })]
-      return [setLink(index(item.dev), { master: index(item.bridge) }), setHairpin(index(item.dev), item.hairpin)]
+      return [setLink(item.dev, { master: index(item.bridge) }), setHairpin(item.dev, item.hairpin)]
     case 'address': {
       const address = { ...item, index: index(item.dev) }
       return [put ? newAddress(address) : deleteAddress(address)]

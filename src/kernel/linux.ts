@@ -7,6 +7,7 @@
  */
 import { closeSync, openSync } from 'node:fs'
 import { isRouteSide, type RouteSideOp } from '#kernel/encode.ts'
+import { kernelError } from '#kernel/errors.ts'
 import { deleteFile, writeFileItem } from '#kernel/files.ts'
 import { LinkTable } from '#kernel/links.ts'
 import { Monitor } from '#kernel/monitor.ts'
@@ -17,8 +18,18 @@ import { refusalOf } from '#kernel/refusal.ts'
 import { NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket } from '#kernel/socket.ts'
 import { writeSysctls } from '#kernel/sysctl.ts'
 import { changeStream, type Emit, type Stop, watchFiles, watchSysctls } from '#kernel/watch.ts'
-import { type Home, RouteWriter } from '#kernel/writer.ts'
-import type { Change, FileItem, Item, Kernel, Op, Outcome, Scope, SysctlItem } from '#model/kernel.ts'
+import { type Home, RouteWriter, type Site } from '#kernel/writer.ts'
+import {
+  type Change,
+  type FileItem,
+  type Item,
+  type Kernel,
+  type Op,
+  type Outcome,
+  type Scope,
+  type SysctlItem,
+  showOp,
+} from '#model/kernel.ts'
 
 /** NFNLGRP_NFTABLES. */
 const NFT_GROUP = 7
@@ -46,9 +57,10 @@ class Linux implements Kernel {
   readonly #nftSocket = NetlinkSocket.open({ protocol: NETLINK_NETFILTER })
   readonly #nft = openNft(this.#nftSocket)
   readonly #reaper: Reaper
-  readonly #home: Home & { readonly netnsFd: number }
+  readonly #home: Omit<Home, 'linksOf'>
   readonly #nftWatchers = new Set<Emit>()
   #nftNews: NetlinkSocket | undefined
+  #closed: Promise<void> | undefined
   #sent = 0
   #turn: Promise<unknown> = Promise.resolve()
 
@@ -59,7 +71,7 @@ class Linux implements Kernel {
     this.#reader = reader
     this.#monitor = monitor
     this.#reaper = new Reaper(monitor.links, count)
-    this.#home = { links: monitor.links, netnsFd: openSync('/proc/thread-self/ns/net', 'r'), count }
+    this.#home = { netnsFd: openSync('/proc/thread-self/ns/net', 'r'), count }
   }
 
   get mutations(): number {
@@ -100,7 +112,12 @@ class Linux implements Kernel {
     return observeRouteTo(this.#reader, ip, (index) => this.#monitor.links.name(index))
   }
 
-  async close(): Promise<void> {
+  close(): Promise<void> {
+    this.#closed ??= this.#close()
+    return this.#closed
+  }
+
+  async #close(): Promise<void> {
     await this.#turn
     await this.#reaper.close()
     await this.#monitor.close()
@@ -130,33 +147,50 @@ class Linux implements Kernel {
 
   async #apply(ops: readonly Op[]): Promise<Outcome[]> {
     // Sockets into other namespaces live as long as this call: pods come and go.
-    const sites = new Map<string, { socket: NetlinkSocket; links: LinkTable; netns: string }>()
-    const siteOf = (netns: string | undefined) => {
-      if (netns === undefined) return { socket: this.#writer, links: this.#monitor.links, netns }
-      const site = sites.get(netns) ?? { socket: NetlinkSocket.open({ protocol: NETLINK_ROUTE, netns }), links: new LinkTable(), netns }
+    const sites = new Map<string, Site & { readonly netns: string }>()
+    const tables = new Map<string, LinkTable>()
+    const linksOf = (netns: string | undefined): LinkTable => {
+      if (netns === undefined) return this.#monitor.links
+      const links = tables.get(netns) ?? new LinkTable()
+      tables.set(netns, links)
+      return links
+    }
+    const siteOf = (netns: string | undefined): Site => {
+      if (netns === undefined) return { socket: this.#writer, links: linksOf(netns), netns }
+      const site = sites.get(netns) ?? { socket: NetlinkSocket.open({ protocol: NETLINK_ROUTE, netns }), links: linksOf(netns), netns }
       sites.set(netns, site)
       return site
     }
+    const home: Home = { ...this.#home, linksOf }
+    const unmade = new Set<string>()
     const outcomes: Outcome[] = []
     for (const run of runsOf(ops)) {
+      const lost = run.find((op) => unmade.has(standsOn(op) ?? ''))
       let errors: readonly (Error | undefined)[]
       try {
-        errors = await this.#carryOut(run, siteOf)
+        if (lost) throw kernelError.ERR_DEVICE_MISSING({ op: showOp(lost), dev: standsOn(lost)! })
+        errors = await this.#carryOut(run, siteOf, home)
       } catch (error) {
         errors = run.map(() => error as Error)
       }
-      for (const [i, op] of run.entries()) outcomes.push({ op, ...(errors[i] && { error: errors[i] }) })
+      for (const [i, op] of run.entries()) {
+        outcomes.push({ op, ...(errors[i] && { error: errors[i] }) })
+        const { item } = op
+        if (errors[i] && op.verb === 'put' && item.kind === 'link' && item.peer) {
+          unmade.add(deviceKey(item.netns, item.name)).add(deviceKey(item.peer.netns, item.peer.name))
+        }
+      }
     }
     for (const { socket } of sites.values()) await socket.close()
     return outcomes
   }
 
-  async #carryOut(run: readonly Op[], siteOf: (netns: string | undefined) => ConstructorParameters<typeof RouteWriter>[0]) {
+  async #carryOut(run: readonly Op[], siteOf: (netns: string | undefined) => Site, home: Home) {
     const { netns } = run[0]!.item
     const items = run.map(({ item }) => item)
     switch (laneOf(run[0]!)) {
       case 'route':
-        return new RouteWriter(siteOf(netns), this.#home).apply(run as RouteSideOp[])
+        return new RouteWriter(siteOf(netns), home).apply(run as RouteSideOp[])
       case 'unlink': {
         const names = items.map((item) => ('name' in item ? item.name : ''))
         const acks = netns === undefined ? this.#reaper.delete(names) : deleteLinks(siteOf(netns).socket, names, this.#home.count)
@@ -189,6 +223,16 @@ function runsOf(ops: readonly Op[]): Op[][] {
     last = way
   }
   return runs
+}
+
+const deviceKey = (netns: string | undefined, name: string): string => `${netns ?? ''} ${name}`
+
+/** The device a `put` stands on. If its pair could not be made, a device of that name is someone else's, or none. */
+function standsOn({ verb, item }: Op): string | undefined {
+  if (verb === 'del') return undefined
+  const inPath = item.kind === 'sysctl' ? /\/conf\/([^/]+)\//.exec(item.path)?.[1] : undefined
+  const name = item.kind === 'link' ? item.name : 'dev' in item ? item.dev : inPath
+  return name === undefined ? undefined : deviceKey(item.netns, name)
 }
 
 function inTables(change: Change, tables: Scope['nftTables']): boolean {

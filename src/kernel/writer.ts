@@ -30,7 +30,8 @@ export interface Site {
 }
 
 export interface Home {
-  readonly links: LinkTable
+  /** Devices of the namespace at a path, as far as this apply knows; of the agent's own without one. */
+  linksOf(netns: string | undefined): LinkTable
   /** The agent's own namespace, as a descriptor: where the host ends of pods' veths are born. */
   readonly netnsFd: number
   /** Called with the number of mutating messages sent. */
@@ -71,7 +72,7 @@ export class RouteWriter {
         continue
       }
       this.#push(at, op)
-      if (this.#pending >= BATCH || this.#makes(op)) await this.#flush()
+      if (this.#pending >= BATCH || this.#mayMoveIndex(op)) await this.#flush()
     }
     await this.#flush()
     return this.#errors
@@ -79,6 +80,11 @@ export class RouteWriter {
 
   #makes({ verb, item }: RouteSideOp): boolean {
     return verb === 'put' && item.kind === 'link' && isMade(item)
+  }
+
+  /** A device of this name may exist and be made anew. A veth is not: what follows may go along, by name. */
+  #mayMoveIndex(op: RouteSideOp): boolean {
+    return this.#makes(op) && op.item.kind === 'link' && op.item.peer === undefined
   }
 
   #index = (name: string): number => this.#site.links.index(name) ?? 0
@@ -161,20 +167,19 @@ export class RouteWriter {
     return refusalOf(op, reply!)
   }
 
-  /** Notes the index of a device just made, and of its peer if that was born in the agent's namespace. */
+  /** Notes the index of a device just made, and of its peer where the peer was born. */
   #learn(item: LinkItem, replies: readonly Reply[]): void {
     const link = linkIn(replies)
     if (!link) return
     this.#site.links.learn(item.name, link.index)
     if (!item.peer || link.peer === undefined) return
-    const sameNamespace = item.peer.netns === this.#site.netns
-    if (sameNamespace) this.#site.links.learn(item.peer.name, link.peer)
-    else if (item.peer.netns === undefined) this.#home.links.learn(item.peer.name, link.peer)
+    const born = item.peer.netns === this.#site.netns ? this.#site.links : this.#home.linksOf(item.peer.netns)
+    born.learn(item.peer.name, link.peer)
   }
 
   /** True if `link`'s other end is the device that `peer` names; also where that namespace is not in view. */
   #isPeer(peer: NonNullable<LinkItem['peer']>, link: Link): boolean {
-    if (peer.netns === undefined) return this.#home.links.index(peer.name) === link.peer
+    if (peer.netns === undefined) return this.#home.linksOf(undefined).index(peer.name) === link.peer
     return peer.netns !== this.#site.netns || this.#site.links.index(peer.name) === link.peer
   }
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { show, showOp } from '#model/kernel.ts'
 import type { Attachment } from '#model/pod.ts'
-import { attachOps, bridgeItems, createOps, detachOps, macOfIp, podItems, podOwner } from '#plan/pod.ts'
+import { attachOps, bridgeItems, detachOps, macOfIp, podItems, podOwner } from '#plan/pod.ts'
 
 const pod: Attachment = {
   network: 'cbr0',
@@ -35,7 +35,6 @@ test('a bridge is what the reference plugin makes of cni0', () => {
 })
 
 test('ADD in order: the pair, then host end, sysctls, addresses, and only then the pod end comes up', () => {
-  assert.deepEqual(createOps(pod).map(showOp), ['put netns /run/netns/x link eth0 type veth address 0a:58:0a:f4:01:05 mtu 1450 down'])
   assert.deepEqual(attachOps(pod).map(showOp), [
     'put link veth1a2b3c4d type veth address 02:00:00:00:00:01 mtu 1450 up',
     'put port veth1a2b3c4d master cni0 hairpin on',
@@ -43,12 +42,12 @@ test('ADD in order: the pair, then host end, sysctls, addresses, and only then t
     'put netns /run/netns/x sysctl net/ipv4/conf/eth0/arp_notify=1',
     'put netns /run/netns/x sysctl net/ipv6/conf/eth0/accept_dad=0',
     'put netns /run/netns/x address 10.244.1.5/24 brd 10.244.1.255 dev eth0',
-    'put netns /run/netns/x link eth0 type veth address 0a:58:0a:f4:01:05 mtu 1450 up',
+    'put netns /run/netns/x link eth0 type veth up',
     'put netns /run/netns/x route 10.244.0.0/16 via 10.244.1.1 dev eth0 proto 3',
     'put netns /run/netns/x route default via 10.244.1.1 dev eth0 proto 3',
   ])
-  const first = createOps(pod)[0]!.item
-  assert.deepEqual(first.kind === 'link' && first.peer, { name: 'veth1a2b3c4d', mac: '02:00:00:00:00:01', mtu: 1450 })
+  const first = attachOps(pod)[0]!.item
+  assert.deepEqual(first.kind === 'link' && first.peer, { name: 'eth0', netns: '/run/netns/x', mac: '0a:58:0a:f4:01:05', mtu: 1450 })
 })
 
 test('an IPv6 address brings its sysctls, and a route without a gateway takes the one of its family', () => {

@@ -7,7 +7,7 @@
  * an address used again brings no stale ARP entries.
  * @module
  */
-import type { AddressItem, Item, LinkItem, Op, RouteItem, SysctlItem } from '#model/kernel.ts'
+import type { AddressItem, Item, LinkItem, Op, PortItem, RouteItem, SysctlItem, VethPeer } from '#model/kernel.ts'
 import { BOOT_ROUTE_PROTOCOL } from '#model/kernel.ts'
 import type { Attachment } from '#model/pod.ts'
 import { addressOf, type Cidr, familyOf, formatIp, maskCidr, parseCidr, parseIp } from '#net/ip.ts'
@@ -48,7 +48,7 @@ export function bridgeItems(bridge: BridgePlan): Item[] {
 }
 
 /** What the agent keeps repairing of an attachment: the host end and its place in the bridge. */
-export function podItems(a: Attachment): Item[] {
+export function podItems(a: Attachment): [LinkItem, PortItem] {
   const owner = podOwner(a)
   return [
     { kind: 'link', name: a.host.name, type: 'veth', up: true, mac: a.host.mac, ...mtuOf(a.mtu), owner },
@@ -56,18 +56,16 @@ export function podItems(a: Attachment): Item[] {
   ]
 }
 
-/** The first op of ADD, alone: if the name is taken in the pod, nothing may be done to what has it. */
-export function createOps(a: Attachment): Op[] {
-  const peer = { name: a.host.name, mac: a.host.mac, ...mtuOf(a.mtu) }
-  return [{ verb: 'put', item: { ...podEnd(a, false), peer } }]
-}
-
-/** The rest of ADD. The pod's end comes up late, so that its gratuitous ARP (arp_notify) finds the way open. */
+/** The ops of ADD. The first makes the pair, and fails if either name is taken; then nothing that stands on it is tried. The
+ * pod's end comes up late, so that its gratuitous ARP (arp_notify) finds the way open. */
 export function attachOps(a: Attachment): Op[] {
   const owner = podOwner(a)
+  const [host, port] = podItems(a)
+  const peer: VethPeer = { name: a.ifname, netns: a.netns, mac: a.pod.mac, ...mtuOf(a.mtu) }
   const conf = (path: string, value: string): SysctlItem => ({ ...sysctl(path, value, owner), netns: a.netns })
   const items: Item[] = [
-    ...podItems(a),
+    { ...host, peer },
+    port,
     sysctl(`net/ipv6/conf/${a.host.name}/accept_ra`, '0', owner),
     conf(`net/ipv4/conf/${a.ifname}/arp_notify`, '1'),
     conf(`net/ipv6/conf/${a.ifname}/accept_dad`, '0'),
@@ -79,7 +77,7 @@ export function attachOps(a: Attachment): Op[] {
         ]
       : []),
     ...a.pod.addresses.map((cidr): AddressItem => ({ ...address(a.ifname, cidr, owner), netns: a.netns })),
-    podEnd(a, true),
+    { kind: 'link', name: a.ifname, type: 'veth', up: true, owner, netns: a.netns },
     ...podRoutes(a).map((route): RouteItem => ({ ...route, owner, netns: a.netns })),
   ]
   return items.map((item) => ({ verb: 'put', item }))
@@ -99,17 +97,6 @@ export function detachByPodEnd(netns: string, ifname: string, owner: string): Op
 export function loopbackOps(netns: string, owner: string): Op[] {
   return [{ verb: 'put', item: { kind: 'link', name: 'lo', type: 'loopback', up: true, netns, owner } }]
 }
-
-const podEnd = (a: Attachment, up: boolean): LinkItem => ({
-  kind: 'link',
-  name: a.ifname,
-  type: 'veth',
-  up,
-  mac: a.pod.mac,
-  ...mtuOf(a.mtu),
-  owner: podOwner(a),
-  netns: a.netns,
-})
 
 /** A route without a gateway of its own goes through the first gateway of its family. */
 function podRoutes(a: Attachment): RouteItem[] {

@@ -16,7 +16,7 @@ sys.unshare(CLONE_NEWNET)
 
 import assert from 'node:assert/strict'
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -169,6 +169,9 @@ writeFileSync(
   join(dir, 'ours/subnet.env'),
   'FLANNEL_NETWORK=10.244.0.0/16\nFLANNEL_SUBNET=10.244.1.1/24\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=true\n',
 )
+// /run is a tmpfs on a node, and so is this.
+const runDir = mkdtempSync(join(existsSync('/dev/shm') ? '/dev/shm' : dir, 'twill-bench-run-'))
+symlinkSync(runDir, join(dir, 'ours/run'))
 const socket = join(dir, 'ours/run/cni.sock')
 const launcher = join(dir, 'launch')
 const ours = new Contestant({ name: 'ours', dir, launcher, bin, main: 'flannel', conf: stock, env: [`TWILL_CNI_SOCKET=${socket}`] })
@@ -216,6 +219,7 @@ try {
   ours.close()
   peer.close()
   rmSync(dir, { recursive: true })
+  rmSync(runDir, { recursive: true, force: true })
 }
 const results = {
   at: new Date().toISOString(),

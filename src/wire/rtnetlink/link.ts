@@ -193,10 +193,15 @@ export function setLink(target: number | string, change: LinkChange): Request {
   return { type: RTM_SETLINK, flags: NLM_F_ACK, body }
 }
 
-/** Lets a bridge port send a frame back out of the port it came in by (a pod that reaches itself through a service). */
-export function setHairpin(port: number, on: boolean): Request {
-  const body = concat(header(port, undefined, AF_BRIDGE), attr.nest(IFLA.PROTINFO, attr.u8(BRPORT_MODE, on ? 1 : 0)))
-  return { type: RTM_SETLINK, flags: NLM_F_ACK, body }
+/** Lets a bridge port send a frame back out of the port it came in by (a pod that reaches itself through a service). By name, so
+ * that one send can make the device, enslave it and set this: `ip link set <port> type bridge_slave hairpin on`. */
+export function setHairpin(port: string, on: boolean): Request {
+  const slave = attr.nest(
+    IFLA.LINKINFO,
+    attr.string(INFO.SLAVE_KIND, 'bridge'),
+    attr.nest(INFO.SLAVE_DATA, attr.u8(BRPORT_MODE, on ? 1 : 0)),
+  )
+  return { type: RTM_NEWLINK, flags: NLM_F_ACK, body: concat(header(0), nameAttribute(port), slave) }
 }
 
 export function deleteLink(name: string): Request {
