@@ -80,6 +80,7 @@ export class NetlinkSocket {
   /** Calls take turns: replies of two batches must not mix. */
   #turn: Promise<unknown> = Promise.resolve()
   #unsubscribe: (() => Promise<void>) | undefined
+  #closed = false
 
   private constructor(fd: number) {
     this.#fd = fd
@@ -166,8 +167,10 @@ export class NetlinkSocket {
     })
   }
 
-  /** Waits for the call under way, then closes. */
+  /** Waits for the call under way, then closes; a second close does nothing. */
   async close(): Promise<void> {
+    if (this.#closed) return
+    this.#closed = true
     await this.#unsubscribe?.()
     await this.#next(async () => closeSync(this.#fd))
   }
