@@ -6,8 +6,9 @@ import { clusterError } from '#cluster/errors.ts'
 import { parseNetConf } from '#config/net-conf.ts'
 import { parseCommandLine } from '#config/parse.ts'
 import type { AgentParts } from '#daemon/agent.ts'
+import { FakeKernel } from '#kernel/fake.ts'
 import type { EndpointSlice, NodeRecord, Service } from '#model/cluster.ts'
-import type { Kernel } from '#model/kernel.ts'
+import type { Kernel, Op, Outcome } from '#model/kernel.ts'
 import { STOCK_CONFLIST } from '#plan/files.ts'
 
 export const PREFIX = 'flannel.alpha.coreos.com/'
@@ -163,5 +164,25 @@ export async function until<T>(what: string, check: () => T | undefined | false 
     if (value !== undefined && value !== false) return value
     if (performance.now() > end) throw new Error(`not within ${ms} ms: ${what}`)
     await new Promise((resolve) => setTimeout(resolve, 5))
+  }
+}
+
+/** The fake kernel, told on: each op that it takes is reported, and some can be refused by choice. */
+export class TestKernel extends FakeKernel {
+  /** The reason to refuse an op, or undefined to let it pass. */
+  refuses: (op: Op) => string | undefined = () => undefined
+  onOp: (op: Op) => void = () => {}
+
+  override async apply(ops: readonly Op[]): Promise<Outcome[]> {
+    const outcomes: Outcome[] = []
+    for (const op of ops) {
+      const reason = this.refuses(op)
+      if (reason !== undefined) outcomes.push({ op, error: new Error(reason) })
+      else {
+        this.onOp(op)
+        outcomes.push(...(await super.apply([op])))
+      }
+    }
+    return outcomes
   }
 }
