@@ -61,6 +61,11 @@ export const labError = errorTable({
     text: (d: { node: string; dev: string; said: string }) => `tcpdump on ${d.dev} of ${d.node} saw no packet: ${d.said}`,
     remedy: 'The packet took another way or was lost before: bin/twill lab exec NODE -- twill status tells what is missing.',
   },
+  ERR_LAB_APPLY: {
+    text: (d: { object: string; status: number; message: string }) =>
+      `The API server did not take ${d.object} (${d.status === 0 ? 'no answer' : d.status}): ${d.message}`,
+    remedy: 'twill lab logs control-plane shows what it said.',
+  },
   ERR_LAB_NO_KUBECTL: {
     text: (_: object) => 'There is no kubectl 1.30 or later on this machine’s PATH, which the rest of the story types',
     remedy:

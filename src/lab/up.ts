@@ -5,8 +5,8 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { closeSync, copyFileSync, cpSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs'
-import { Agent, request } from 'node:https'
 import { createServer } from 'node:net'
+import { Api } from '#lab/api.ts'
 import { makePki, writeKubeconfig } from '#lab/control/pki.ts'
 import { labError } from '#lab/errors.ts'
 import { cgroupTrees } from '#lab/nodes/cgroups.ts'
@@ -76,14 +76,17 @@ export async function bringUp(topology: Topology, kubectl: string | undefined, s
   const internet = startPart(lab, 'internet', inNetns(lab, outside, netns.internet(lab), part('internet', topologyFile)))
   addPart(await controlPlane)
   addPart(await internet)
-  await answered(state, 'the API server', () => ask(pki, apiPort, '/readyz'))
+  const api = new Api(lab, apiPort)
+  await answered(state, 'the API server', () => api.has('/readyz'))
   say(`the API server answers at https://127.0.0.1:${apiPort}, and in the nodes at https://${controlPlaneIp}:${clusterNet.apiPort}`)
 
   // The control plane's node registers first, as with kubeadm: it gets the first pod CIDR.
   await startKubelet(lab, first)
-  await answered(state, `node ${first.name} to register`, () => ask(pki, apiPort, `/api/v1/nodes/${first.name}`))
+  await answered(state, `node ${first.name} to register`, () => api.has(`/api/v1/nodes/${first.name}`))
+  // Cluster DNS is the last thing that kubeadm init installs, before workers join.
+  await api.create(readFileSync(`${repo}/lab/manifests/coredns.yaml`, 'utf8'))
   await Promise.all(made.filter((n) => n !== first).map((n) => startKubelet(lab, n)))
-  await Promise.all(made.map((n) => answered(state, `node ${n.name} to register`, () => ask(pki, apiPort, `/api/v1/nodes/${n.name}`))))
+  await Promise.all(made.map((n) => answered(state, `node ${n.name} to register`, () => api.has(`/api/v1/nodes/${n.name}`))))
   for (const node of made) addPart(kubeletPart(lab, node))
   note({ complete: true })
   say(`a kubelet on each node (a stand-in), all registered`)
@@ -156,21 +159,6 @@ async function answered(state: LabState, waitingFor: string, condition: () => Pr
     throw labError.ERR_LAB_PART_DIED({ part: gone.name, waitingFor, log })
   }
   if (!held) throw labError.ERR_LAB_TIMEOUT({ waitingFor, seconds: deadlineMs / 1000, last: '' })
-}
-
-/** Whether the API server answers `path` with 200. */
-function ask(pki: string, port: number, path: string): Promise<boolean> {
-  const read = (name: string): Buffer => readFileSync(`${pki}/${name}`)
-  const agent = new Agent({ ca: read('ca.crt'), cert: read('admin.crt'), key: read('admin.key') })
-  return new Promise((resolve) => {
-    const asked = request({ host: '127.0.0.1', port, path, agent, timeout: 2000 }, (answer) => {
-      answer.resume()
-      answer.once('end', () => resolve(answer.statusCode === 200))
-    })
-    asked.once('error', () => resolve(false))
-    asked.once('timeout', () => asked.destroy())
-    asked.end()
-  })
 }
 
 /** kubectl 1.30 or later on this machine's PATH, or undefined. */

@@ -4,7 +4,6 @@
  * @module
  */
 import { labError } from '#lab/errors.ts'
-import { repo } from '#lab/repo.ts'
 import type { LabState } from '#lab/state.ts'
 import { packetsWay } from '#lab/story/packet.ts'
 import { Shell } from '#lab/story/shell.ts'
@@ -32,7 +31,6 @@ export async function tellStory(state: LabState, { iface, kubectl }: StoryOption
   if (kubectl === undefined) throw labError.ERR_LAB_NO_KUBECTL({})
 
   shell.step(2, 'No CNI', 'Without a pod network nodes are NotReady, and only pods that use their node’s own network run.')
-  await shell.quietly('k8s-ctr', `kubectl apply -f ${repo}/lab/manifests/coredns.yaml`)
   await ctr('kubectl get node -owide', { expect: /k8s-w2 +NotReady/ })
   await ctr('kubectl get pod -A -owide', { expect: /coredns\S+ +0\/1 +Pending/ })
   await ctr('kubectl get event -n kube-system --field-selector reason=FailedScheduling', { expect: /not-ready/, pick: first(2) })
