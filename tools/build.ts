@@ -6,7 +6,8 @@
  *
  * @module
  */
-import { existsSync, globSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { existsSync, globSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import type { Plugin } from 'esbuild'
 
@@ -75,4 +76,12 @@ async function bundle(out: string, entry: string): Promise<void> {
 const force = process.argv.includes('--force')
 const stale = Object.entries(programs).filter(([out, entry]) => existsSync(entry) && (force || !isFresh(out)))
 await Promise.all(stale.map(([out, entry]) => bundle(out, entry)))
+// The nodes of a lab see dist/ read-only: compiled code that bin/twill looks for (NODE_COMPILE_CACHE) must be there already.
+if (stale.length > 0) {
+  rmSync('dist/.cache', { recursive: true, force: true })
+  const env = { ...process.env, NODE_COMPILE_CACHE: 'dist/.cache' }
+  for (const out of Object.keys(programs).filter((out) => dirname(out) === 'dist' && existsSync(out))) {
+    spawnSync(process.execPath, [out, '--version'], { env, stdio: 'ignore' })
+  }
+}
 if (stale.length > 0) console.log(`built ${stale.map(([out]) => out).join(', ')}`)
