@@ -23,12 +23,13 @@ const program = `
 const net = require('node:net'), dgram = require('node:dgram')
 const kind = (address) => address.includes(':') ? 'udp6' : 'udp4'
 const plain = (address) => address.replace('::ffff:', '')
-const listen = ({ name, port, groups }) => Promise.all([
+const listen = ({ name, port, groups, udp }) => Promise.all([
   new Promise((done) => net.createServer((socket) => socket.on('error', () => {}).end(name + ' ' + plain(socket.remoteAddress))).listen(port, '::', done)),
-  ...['udp4', 'udp6'].map((type) => new Promise((done) => {
+  ...udp.map((address) => new Promise((done) => {
+    const type = kind(address)
     const socket = dgram.createSocket({ type, ipv6Only: type === 'udp6' })
     socket.on('message', (_, from) => socket.send(name + ' ' + from.address, from.port, from.address))
-    socket.bind(port, () => { for (const [group, via] of groups) if (kind(group) === type) socket.addMembership(group, via); done() })
+    socket.bind(port, address, () => { for (const [group, via] of groups) if (kind(group) === type) socket.addMembership(group, via); done() })
   })),
 ]).then(() => 'listening')
 const ask = ({ protocol, to, port, from, multicast }) => new Promise((done) => {
@@ -72,9 +73,15 @@ export class Probe {
     })
   }
 
-  /** Serves TCP and UDP on `port`, both families, and joins `groups` (address and device to join on). */
-  listen(name: string, port: number, groups: readonly (readonly [group: string, via: string])[] = []): Promise<string> {
-    return this.#call({ do: 'listen', name, port, groups })
+  /** Serves TCP and UDP on `port`, both families.
+   * @param groups  To join, each with the address (IPv4) or zone (IPv6) of the device to join on.
+   * @param udp  Addresses to serve UDP on: a host with several answers from any of them otherwise. */
+  listen(
+    name: string,
+    port: number,
+    { groups = [], udp = ['0.0.0.0', '::'] }: { groups?: readonly (readonly [string, string])[]; udp?: readonly string[] } = {},
+  ): Promise<string> {
+    return this.#call({ do: 'listen', name, port, groups, udp })
   }
 
   /** `NAME ADDRESS` of who answered and the address that it saw; an error code such as ECONNREFUSED; or 'silence'. */

@@ -104,7 +104,7 @@ before(async () => {
     probes.set(name, probe)
     for (const port of [PORT, 7001, 7002]) {
       const groups = port === PORT && name === 'rest' ? families.map((f) => [f.group, f.via[0]] as const) : []
-      assert.equal(await probe.listen(name, port, groups), 'listening')
+      assert.equal(await probe.listen(name, port, { groups }), 'listening')
     }
   }
 })

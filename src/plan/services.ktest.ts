@@ -1,0 +1,266 @@
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { after, before, test } from 'node:test'
+import { CLONE_NEWNET, sys } from '#kernel/ffi.ts'
+import { openNft } from '#kernel/nft.ts'
+import { Probe, type Question } from '#kernel/probe.ts'
+import { NETLINK_NETFILTER, NetlinkSocket } from '#kernel/socket.ts'
+import { sweepTempNetns, tempNetns } from '#kernel/temp-netns.ts'
+import type { EndpointSlice, Service } from '#model/cluster.ts'
+import { type Item, keyOf, show } from '#model/kernel.ts'
+import { masqItems } from '#plan/masq.ts'
+import { endpointChains, serviceBase, serviceItems } from '#plan/services.ts'
+import { twillTable } from '#plan/table.ts'
+
+sys.unshare(CLONE_NEWNET)
+
+/** This namespace is a node with a bridge and pods a and b; pod c is on another node, reached through the uplink. */
+const families = [
+  {
+    number: 4,
+    ip: '-4',
+    network: '10.244.0.0/16',
+    subnet: '10.244.1.0/24',
+    link: 24,
+    all: 32,
+    gateway: '10.244.1.1',
+    a: '10.244.1.2',
+    b: '10.244.1.3',
+    c: '10.244.2.2',
+    uplink: '192.168.10.1',
+    router: '192.168.10.2',
+    other: '10.0.2.15',
+    services: '10.96.0.0/12',
+    clusterIp: '10.96.0.10',
+  },
+  {
+    number: 6,
+    ip: '-6',
+    network: 'fd00:10::/56',
+    subnet: 'fd00:10:0:1::/64',
+    link: 64,
+    all: 128,
+    gateway: 'fd00:10:0:1::1',
+    a: 'fd00:10:0:1::2',
+    b: 'fd00:10:0:1::3',
+    c: 'fd00:10:0:2::2',
+    uplink: 'fd00:192::1',
+    router: 'fd00:192::2',
+    other: 'fd00:2::15',
+    services: 'fd00:96::/112',
+    clusterIp: 'fd00:96::10',
+  },
+] as const
+type Net = (typeof families)[number]
+type Pod = 'a' | 'b' | 'c'
+const PORT = 7000
+
+sweepTempNetns()
+const pods = { a: tempNetns(), b: tempNetns(), c: tempNetns() }
+const probes = new Map<string, Probe>()
+const nft = openNft(NetlinkSocket.open({ protocol: NETLINK_NETFILTER }))
+const run = (...argv: string[]): string => execFileSync(argv[0]!, argv.slice(1), { encoding: 'utf8' })
+
+before(async () => {
+  run(
+    'sysctl',
+    '-qw',
+    'net.ipv4.ip_forward=1',
+    'net.ipv6.conf.all.forwarding=1',
+    'net.bridge.bridge-nf-call-iptables=1',
+    'net.bridge.bridge-nf-call-ip6tables=1',
+  )
+  run('ip', 'link', 'set', 'lo', 'up')
+  run('ip', 'link', 'add', 'cni0', 'type', 'bridge')
+  run('ip', 'link', 'set', 'cni0', 'up')
+  const inPod = (pod: Pod, ...argv: string[]): string => run('nsenter', `--net=${pods[pod].path}`, ...argv)
+  const address = (cidr: string, dev: string): string[] => ['address', 'add', cidr, 'dev', dev, ...(cidr.includes(':') ? ['nodad'] : [])]
+  for (const pod of ['a', 'b', 'c'] as const) {
+    const [dev, peer] = [pod === 'c' ? 'up0' : `veth-${pod}`, `t${process.pid}`]
+    run('ip', 'link', 'add', dev, 'type', 'veth', 'peer', 'name', peer)
+    run('ip', 'link', 'set', peer, 'netns', pods[pod].path.slice('/run/netns/'.length))
+    if (pod !== 'c') run('ip', 'link', 'set', dev, 'master', 'cni0')
+    if (pod !== 'c') run('bridge', 'link', 'set', 'dev', dev, 'hairpin', 'on')
+    run('ip', 'link', 'set', dev, 'up')
+    inPod(pod, 'ip', 'link', 'set', peer, 'name', 'eth0')
+    inPod(pod, 'ip', 'link', 'set', 'eth0', 'up')
+    inPod(pod, 'ip', 'link', 'set', 'lo', 'up')
+  }
+  for (const f of families) {
+    run('ip', ...address(`${f.gateway}/${f.link}`, 'cni0'))
+    run('ip', ...address(`${f.uplink}/${f.link}`, 'up0'))
+    run('ip', ...address(`${f.other}/${f.all}`, 'lo'))
+    run('ip', f.ip, 'route', 'add', f.network, 'via', f.router)
+    // As on a node whose default route leaves by another device: what it says to a service gets an address nobody can answer.
+    run('ip', f.ip, 'route', 'add', 'default', 'via', f.router, 'src', f.other)
+    for (const pod of ['a', 'b'] as const) {
+      inPod(pod, 'ip', ...address(`${f[pod]}/${f.link}`, 'eth0'))
+      inPod(pod, 'ip', f.ip, 'route', 'add', 'default', 'via', f.gateway)
+    }
+    inPod('c', 'ip', ...address(`${f.router}/${f.link}`, 'eth0'))
+    inPod('c', 'ip', ...address(`${f.c}/${f.all}`, 'lo'))
+    inPod('c', 'ip', f.ip, 'route', 'add', f.subnet, 'via', f.uplink)
+  }
+  for (const name of ['a', 'b', 'c', 'node'] as const) {
+    const probe = new Probe(name === 'node' ? undefined : pods[name].path)
+    probes.set(name, probe)
+    const options = name === 'c' ? { udp: families.map(({ c }) => c) } : {}
+    assert.equal(await probe.listen(name, PORT, options), 'listening')
+  }
+  // Until duplicate address detection of link-local addresses is over, IPv6 neighbors do not answer.
+  const deadline = Date.now() + 10_000
+  const reachable = async (f: Net): Promise<boolean> =>
+    (await probes.get('a')!.ask({ protocol: 'tcp', to: f.c, port: PORT })).startsWith('c ')
+  for (const f of families) while (!(await reachable(f))) assert.ok(Date.now() < deadline, `pod c is not reached over ${f.ip}`)
+  await apply(masqItems({ networks: families, ipMasq: true, forwardRules: true, randomFully: true, mode: 'iptables' }))
+})
+after(() => {
+  for (const probe of probes.values()) probe.close()
+  for (const pod of Object.values(pods)) pod.remove()
+  setImmediate(() => process.exit())
+})
+
+async function apply(put: readonly Item[], del: readonly Item[] = []): Promise<void> {
+  const ops = [...put.map((item) => ({ verb: 'put', item }) as const), ...del.map((item) => ({ verb: 'del', item }) as const)]
+  for (const { error } of await nft.apply(ops)) assert.ifError(error)
+}
+
+/** What the agent's loop does: the difference, and nothing else. Returns how many objects it touched. */
+let present = new Map<string, Item>()
+async function want(items: readonly Item[]): Promise<number> {
+  const wanted = new Map(items.map((item) => [keyOf(item), item]))
+  const put = [...wanted].filter(([key, item]) => !present.has(key) || show(present.get(key)!) !== show(item)).map(([, item]) => item)
+  const del = [...present].filter(([key]) => !wanted.has(key)).map(([, item]) => item)
+  await apply(put, del)
+  present = wanted
+  return put.length + del.length
+}
+
+const service: Service = {
+  namespace: 'default',
+  name: 'web',
+  type: 'ClusterIP',
+  clusterIPs: families.map(({ clusterIp }) => clusterIp),
+  ports: [
+    { name: 'http', protocol: 'TCP', port: 80 },
+    { name: 'dns', protocol: 'UDP', port: 53 },
+  ],
+}
+const slices = (...addresses: ((f: Net) => string)[]): EndpointSlice[] =>
+  families.map((f) => ({
+    namespace: 'default',
+    name: `web-${f.number}`,
+    service: 'web',
+    family: f.number,
+    ports: [
+      { name: 'http', protocol: 'TCP', port: PORT },
+      { name: 'dns', protocol: 'UDP', port: PORT },
+    ],
+    endpoints: addresses.map((address) => ({ addresses: [address(f)], ready: true, serving: true, terminating: false })),
+  }))
+const at =
+  (pod: Pod) =>
+  (f: Net): string =>
+    f[pod]
+const base = (count: number): Item[] => [...serviceBase(), ...endpointChains(count)]
+
+const both: readonly { readonly protocol: 'tcp' | 'udp'; readonly port: number }[] = [
+  { protocol: 'tcp', port: 80 },
+  { protocol: 'udp', port: 53 },
+]
+async function each(check: (f: Net, ask: (who: string) => Promise<string>, label: string) => Promise<void>): Promise<void> {
+  for (const f of families) {
+    for (const way of both) {
+      const question: Question = { ...way, to: f.clusterIp }
+      await check(f, (who) => probes.get(who)!.ask(question), `${way.protocol} ${f.clusterIp}`)
+    }
+  }
+}
+
+test('a pod reaches both endpoints, on its own node and elsewhere, under its own address', async () => {
+  await want([...base(2), ...serviceItems(service, slices(at('b'), at('c')))])
+  await each(async (f, ask, label) => {
+    const seen = new Set<string>()
+    for (let i = 0; i < 40 && seen.size < 2; i++) seen.add(await ask('a'))
+    assert.deepEqual([...seen].toSorted(), [`b ${f.a}`, `c ${f.a}`], label)
+  })
+})
+
+test('the node reaches both, under an address that pods can answer', async () => {
+  await each(async (f, ask, label) => {
+    const seen = new Set<string>()
+    for (let i = 0; i < 40 && seen.size < 2; i++) seen.add(await ask('node'))
+    assert.deepEqual([...seen].toSorted(), [`b ${f.gateway}`, `c ${f.uplink}`], label)
+  })
+})
+
+test('a pod reaches itself through its service', async () => {
+  await want([...base(2), ...serviceItems(service, slices(at('a')))])
+  await each(async (f, ask, label) => assert.equal(await ask('a'), `a ${f.gateway}`, label))
+  await each(async (f, ask, label) => assert.equal(await ask('b'), `a ${f.b}`, label))
+})
+
+test('an endpoint on the node itself, as that of the API server', async () => {
+  await want([
+    ...base(2),
+    ...serviceItems(
+      service,
+      slices((f) => f.uplink),
+    ),
+  ])
+  for (const f of families) {
+    const question = { protocol: 'tcp', to: f.clusterIp, port: 80 } as const
+    assert.equal(await probes.get('a')!.ask(question), `node ${f.a}`)
+    assert.match(await probes.get('node')!.ask(question), /^node /)
+  }
+})
+
+test('a service without ready endpoints refuses at once', async () => {
+  await want([...base(2), ...serviceItems(service, slices())])
+  for (const who of ['a', 'node']) {
+    await each(async (_f, ask, label) => {
+      const answer = await ask(who)
+      // A datagram of the node's own is stopped in send(), which says so.
+      assert.ok(
+        answer === 'ECONNREFUSED' || (who === 'node' && label.startsWith('udp') && answer === 'EPERM'),
+        `${who}: ${label}: ${answer}`,
+      )
+    })
+  }
+})
+
+test('other ports and ICMP of a service address are left alone', async () => {
+  await want([...base(2), ...serviceItems(service, slices(at('b')))])
+  const wrong = [
+    { protocol: 'tcp', port: 81 },
+    { protocol: 'udp', port: 80 },
+  ] as const
+  const questions = families.flatMap((f) => wrong.map((way) => ({ ...way, to: f.clusterIp })))
+  for (const answer of await Promise.all(questions.map((question) => probes.get('a')!.ask(question))))
+    assert.doesNotMatch(answer, /^[abc] /)
+  const ping = (f: Net): void => void run('nsenter', `--net=${pods.a.path}`, 'ping', '-c', '1', '-W', '1', f.clusterIp)
+  for (const f of families) assert.throws(() => ping(f), 'nobody has this address')
+})
+
+test('a change touches the elements of its service only, and a deleted service is gone', async () => {
+  const others = Array.from({ length: 50 }, (_, i) =>
+    serviceItems({ ...service, name: `o${i}`, clusterIPs: [`10.97.0.${i}`] }, slices(at('b'), at('c'))),
+  ).flat()
+  await want([...base(2), ...others, ...serviceItems(service, slices(at('b')))])
+  // Two protocols in two families: the count of the service, one more endpoint, and that endpoint's way to itself.
+  assert.equal(await want([...base(2), ...others, ...serviceItems(service, slices(at('b'), at('c')))]), 4 * 3)
+  assert.equal(await want([...base(2), ...others, ...serviceItems(service, slices(at('b'), at('c')))]), 0)
+  await want([...base(2), ...others])
+  const questions = families.flatMap((f) => both.map((way) => ({ ...way, to: f.clusterIp })))
+  for (const answer of await Promise.all(questions.map((question) => probes.get('a')!.ask(question))))
+    assert.doesNotMatch(answer, /^[abc] /)
+  assert.equal((await nft.dump([twillTable])).filter((item) => show(item).includes(` ${families[0].clusterIp} `)).length, 0)
+})
+
+test('all of it goes, and nothing else', async () => {
+  const [table, ...rest] = [...present.values()]
+  await apply([], rest)
+  const kept = (await nft.dump([twillTable])).map((item) => ('name' in item ? item.name : item.kind)).toSorted()
+  assert.deepEqual(kept, ['forward', 'masq', 'nft-table'])
+  assert.equal(table?.kind, 'nft-table')
+})
