@@ -5,7 +5,7 @@
  * @module
  */
 import { readFileSync, rmSync } from 'node:fs'
-import { mkdir, rename, writeFile } from 'node:fs/promises'
+import { mkdir, open, rename } from 'node:fs/promises'
 import { type JsonObject, list, object, struct, text } from '#cni/decode.ts'
 import { CniError, cniCode, unsupported } from '#cni/failure.ts'
 import { goJson, parseJson, sortKeys } from '#cni/json.ts'
@@ -94,12 +94,24 @@ export function requireOurDelegate(delegate: JsonObject): void {
 
 const scratchPath = (dataDir: string, containerId: string): string => `${dataDir}/${containerId}`
 
-/** Writes the scratch file; durable and in its place when the promise resolves. Pool threads do it while the kernel works. */
+/** Writes the scratch file, on pool threads while the kernel works. It is whole and in its place when the promise resolves, and on
+ * the disk moments later: no one waits for that, since a power cut takes the pod along, and a DEL that then finds the file empty
+ * works from the current configuration. */
 export async function saveScratch(dataDir: string, containerId: string, content: string): Promise<void> {
   await mkdir(dataDir, { recursive: true, mode: 0o700 })
   const temp = `${dataDir}/.tmp-${containerId}`
-  await writeFile(temp, content, { mode: 0o600, flush: true })
-  await rename(temp, scratchPath(dataDir, containerId))
+  const file = await open(temp, 'w', 0o600)
+  try {
+    await file.writeFile(content)
+    await rename(temp, scratchPath(dataDir, containerId))
+  } catch (error) {
+    await file.close()
+    throw error
+  }
+  void file
+    .sync()
+    .catch(() => {})
+    .finally(() => file.close())
 }
 
 /** The delegate's configuration that ADD stored; undefined if it is gone, empty or torn. */

@@ -258,7 +258,7 @@ test('a bridge that someone deleted is made anew', async (t) => {
   assert.equal(b.kernel.lines.filter((line) => line.startsWith('put link cni0')).length, 1)
 })
 
-test('a runtime that goes away during ADD has it undone, and a DEL that comes meanwhile waits for that', async (t) => {
+test('a runtime that goes away during ADD has it undone', async (t) => {
   const b = bench(t)
   const server = await b.start()
   const gate = Promise.withResolvers<void>()
@@ -266,21 +266,52 @@ test('a runtime that goes away during ADD has it undone, and a DEL that comes me
   const socket = connect(server.socketPath, () => socket.write(frameOf('ADD', 'abc', stock)))
   await until('ADD reaches the kernel', () => b.kernel.underWay === 1)
   socket.destroy()
+  await systemClock.sleep(20) // the end of the connection is on its way
+  gate.resolve()
+  await until('ADD is undone', () => b.kernel.lines.some((line) => line.startsWith('del link veth')) && b.files().length === 0)
+  assert.deepEqual([...b.kernel.wanted.keys()], ['bridge cni0'])
+  const made = b.kernel.lines.findIndex((line) => line.includes('route default'))
+  assert.ok(b.kernel.lines.findIndex((line) => line.startsWith('del link veth')) > made, 'the deletion comes after the last thing made')
+})
+
+test('a DEL that comes during ADD waits for its end', async (t) => {
+  const b = bench(t)
+  const server = await b.start()
+  const gate = Promise.withResolvers<void>()
+  b.kernel.hold = gate.promise
+  const add = ask(server, 'ADD', 'abc')
+  await until('ADD reaches the kernel', () => b.kernel.underWay === 1)
   let deleted = false
-  const del = ask(server, 'DEL', 'abc').then((answer) => {
+  const del = ask(server, 'DEL', 'abc').finally(() => {
     deleted = true
-    return answer
   })
-  await systemClock.sleep(30)
+  await systemClock.sleep(20)
   assert.equal(deleted, false)
   gate.resolve()
-  b.kernel.hold = undefined
-  assert.equal((await del).exit, 0)
+  assert.deepEqual([(await add).exit, (await del).exit], [0, 0])
   assert.deepEqual(b.files(), [])
-  assert.deepEqual([...b.kernel.wanted.keys()], ['bridge cni0'])
-  const puts = b.kernel.lines.findIndex((line) => line.includes('route default'))
-  const undone = b.kernel.lines.findIndex((line) => line.startsWith('del link veth'))
-  assert.ok(undone > puts, 'the deletion comes after the last thing made')
+})
+
+test('what is queued is deleted before the first ADD, also one that is waiting already', async (t) => {
+  const b = bench(t)
+  const first = await b.start()
+  await ask(first, 'ADD', 'old')
+  await first.close()
+  mkdirSync(join(b.root, 'run/delete-queue'))
+  writeFileSync(join(b.root, 'run/delete-queue/old-eth0-flannel'), frameOf('DEL', 'old', stock))
+  const gate = Promise.withResolvers<void>()
+  b.kernel.hold = gate.promise
+  b.kernel.lines.length = 0
+  const starting = b.start()
+  await until('the socket is open', () => existsSync(first.socketPath))
+  const add = ask(first, 'ADD', 'new')
+  await systemClock.sleep(20)
+  assert.equal(b.kernel.most, 1, 'ADD has not reached the kernel')
+  gate.resolve()
+  assert.equal((await add).exit, 0)
+  await starting
+  const deleted = b.kernel.lines.findIndex((line) => line.startsWith('del link veth'))
+  assert.ok(deleted >= 0 && deleted < b.kernel.lines.findIndex((line) => line.startsWith('put link veth')))
 })
 
 test('an ADD that comes again replaces its own attachment', async (t) => {
