@@ -40,6 +40,11 @@ test('a page for people: facts, peers, repairs', () => {
   assert.match(page, /^ {2}interface +eth0, 10\.0\.2\.15, MTU 1500: the default route uses it$/m)
   assert.match(page, /^k8s-ctr +10\.244\.0\.0\/24 +10\.0\.2\.15 +vxlan +programmed$/m)
   assert.match(page, /deleted +ip pid 7 +put route x$/m)
+  assert.ok(
+    renderStatus(status, { color: false, width: 50 })
+      .split('\n')
+      .some((line) => line.startsWith('2026') && line.length === 50 && line.endsWith('…')),
+  )
   assert.match(page, /Nothing is wrong\.\n$/)
   assert.equal(statusExit(status), 0)
 })

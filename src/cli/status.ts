@@ -21,7 +21,13 @@ export function renderStatus(status: StatusDocument, o: { color: boolean; width:
   }
   if (status.repairs.recent.length > 0) {
     const rows = status.repairs.recent.slice(-5).map((r) => [r.at, r.found, r.by ?? '-', r.op])
-    parts.push(columns(['REPAIRED AT', 'FOUND', 'BY', 'WHAT'], rows))
+    const table = columns(['REPAIRED AT', 'FOUND', 'BY', 'WHAT'], rows)
+    parts.push(
+      table
+        .split('\n')
+        .map((line) => cut(line, o.width))
+        .join('\n'),
+    )
   }
   for (const { id, severity, subject, text, remedy } of status.findings) {
     const head = `${paint(severity === 'error' ? 'red' : 'yellow', severity)} ${id} (${subject})`
@@ -51,6 +57,9 @@ function factsOf(status: StatusDocument): [name: string, value: string][] {
     ['API', `${api.server ?? 'not found yet'}, ${api.connected ? 'connected' : `not connected${api.error ? `: ${api.error}` : ''}`}`],
   ]
 }
+
+/** A rule of nftables is longer than any terminal is wide. */
+const cut = (line: string, width: number): string => (line.length > width ? `${line.slice(0, width - 1)}…` : line)
 
 const row = (name: string, value: string | undefined): [string, string][] => (value ? [[name, value]] : [])
 const started = (ms: number | undefined): string => (ms === undefined ? '' : `, data plane verified ${ms} ms after exec`)
