@@ -1,0 +1,117 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import type { Endpoint, EndpointSlice, Service } from '#model/cluster.ts'
+import { keyOf, show } from '#model/kernel.ts'
+import { endpointChains, endpointCount, serviceBase, serviceItems } from '#plan/services.ts'
+
+const service: Service = {
+  namespace: 'default',
+  name: 'web',
+  type: 'ClusterIP',
+  clusterIPs: ['10.96.0.10'],
+  ports: [{ name: 'http', protocol: 'TCP', port: 80 }],
+}
+const endpoint = (ip: string, o: Partial<Endpoint> = {}): Endpoint => ({
+  addresses: [ip],
+  ready: true,
+  serving: true,
+  terminating: false,
+  ...o,
+})
+const slice = (endpoints: readonly Endpoint[], o: Partial<EndpointSlice> = {}): EndpointSlice => ({
+  namespace: 'default',
+  name: 'web-1',
+  service: 'web',
+  family: 4,
+  ports: [{ name: 'http', protocol: 'TCP', port: 8080 }],
+  endpoints,
+  ...o,
+})
+const ending = { ready: false, serving: true, terminating: true }
+const down = { ready: false, serving: false, terminating: true }
+
+const E = (text: string): string => `element inet twill ${text}`
+const to = (count: number): string => E(`service-ipv4 { 10.96.0.10 . tcp . 80 : goto endpoints-${count} }`)
+const at = (i: number, ip: string, port = 8080): string => E(`endpoint-${i}-ipv4 { 10.96.0.10 . tcp . 80 : ${ip} . ${port} }`)
+const self = (ip: string, port = 8080): string => E(`hairpin-ipv4 { ${ip} . ${ip} . 10.96.0.10 . tcp . ${port} }`)
+
+const cases: readonly { name: string; service?: Service; slices: readonly EndpointSlice[]; node?: string; want: readonly string[] }[] = [
+  { name: 'no slices: refused', slices: [], want: [to(0)] },
+  { name: 'one endpoint', slices: [slice([endpoint('10.244.1.2')])], want: [to(1), at(0, '10.244.1.2'), self('10.244.1.2')] },
+  {
+    name: 'in order of address, not of text or slice',
+    slices: [slice([endpoint('10.244.1.10')]), slice([endpoint('10.244.1.9')], { name: 'web-2' })],
+    want: [to(2), at(0, '10.244.1.9'), at(1, '10.244.1.10'), self('10.244.1.9'), self('10.244.1.10')],
+  },
+  {
+    name: 'the same endpoint in two slices counts once',
+    slices: [slice([endpoint('10.244.1.2')]), slice([endpoint('10.244.1.2')], { name: 'web-2' })],
+    want: [to(1), at(0, '10.244.1.2'), self('10.244.1.2')],
+  },
+  {
+    name: 'ready ones only, while there are any',
+    slices: [slice([endpoint('10.244.1.2', ending), endpoint('10.244.1.3'), endpoint('10.244.1.4', down)])],
+    want: [to(1), at(0, '10.244.1.3'), self('10.244.1.3')],
+  },
+  {
+    name: 'none ready: those that end but still serve',
+    slices: [slice([endpoint('10.244.1.2', ending), endpoint('10.244.1.4', down)])],
+    want: [to(1), at(0, '10.244.1.2'), self('10.244.1.2')],
+  },
+  { name: 'none ready, none serving: refused', slices: [slice([endpoint('10.244.1.4', down)])], want: [to(0)] },
+  {
+    name: 'ports go by name and protocol, each slice to its own number',
+    slices: [
+      slice([endpoint('10.244.1.2')]),
+      slice([endpoint('10.244.1.3')], { ports: [{ name: 'http', protocol: 'TCP', port: 9090 }] }),
+      slice([endpoint('10.244.1.4')], { ports: [{ name: 'http', protocol: 'UDP', port: 8080 }] }),
+      slice([endpoint('10.244.1.5')], { ports: [{ name: 'admin', protocol: 'TCP', port: 8080 }] }),
+    ],
+    want: [to(2), at(0, '10.244.1.2'), at(1, '10.244.1.3', 9090), self('10.244.1.2'), self('10.244.1.3', 9090)],
+  },
+  {
+    name: 'only an endpoint on this node can be its own client',
+    slices: [slice([endpoint('10.244.1.2', { nodeName: 'here' }), endpoint('10.244.2.2', { nodeName: 'there' })])],
+    node: 'here',
+    want: [to(2), at(0, '10.244.1.2'), at(1, '10.244.2.2'), self('10.244.1.2')],
+  },
+  {
+    name: 'a slice of the other family serves the other address',
+    service: { ...service, clusterIPs: ['fd00:96::10'] },
+    slices: [slice([endpoint('10.244.1.2')]), slice([endpoint('fd00:10::2')], { family: 6 })],
+    want: [
+      E('service-ipv6 { fd00:96::10 . tcp . 80 : goto endpoints-1 }'),
+      E('endpoint-0-ipv6 { fd00:96::10 . tcp . 80 : fd00:10::2 . 8080 }'),
+      E('hairpin-ipv6 { fd00:10::2 . fd00:10::2 . fd00:96::10 . tcp . 8080 }'),
+    ],
+  },
+  { name: 'headless', service: { ...service, clusterIPs: [] }, slices: [slice([endpoint('10.244.1.2')])], want: [] },
+  { name: 'ExternalName', service: { ...service, type: 'ExternalName' }, slices: [], want: [] },
+]
+for (const { name, service: of = service, slices, node, want } of cases) {
+  test(`services: ${name}`, () => {
+    assert.deepEqual(serviceItems(of, slices, node).map(show), want)
+    const highest = want.filter((line) => line.includes(' endpoint-')).length
+    assert.equal(endpointCount(of, slices), highest)
+  })
+}
+
+test('services: chains grow with the number of endpoints, never with the number of services', () => {
+  const keys = (count: number): string[] => [...serviceBase(), ...endpointChains(count)].map(keyOf)
+  assert.equal(new Set(keys(5)).size, keys(5).length)
+  assert.deepEqual(keys(5).slice(0, keys(4).length), keys(4))
+  assert.equal(keys(5).length - keys(4).length, 5)
+  assert.ok(serviceItems(service, [slice([endpoint('10.244.1.2')])]).every(({ kind }) => kind === 'nft-element'))
+})
+
+test('services: what a service names is there', () => {
+  const there = new Set([...serviceBase(), ...endpointChains(2)].map(keyOf))
+  const items = serviceItems({ ...service, clusterIPs: ['10.96.0.10', 'fd00:96::10'] }, [
+    slice([endpoint('10.244.1.2'), endpoint('10.244.1.3')]),
+  ])
+  for (const item of items) {
+    assert.ok(item.kind === 'nft-element' && there.has(`map inet twill ${item.map}`), show(item))
+    const chain = item.value?.[0]?.split(' ')[1]
+    if (chain) assert.ok(there.has(`chain inet twill ${chain}`), show(item))
+  }
+})
