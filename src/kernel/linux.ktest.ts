@@ -115,6 +115,38 @@ test('routes that vanish without a word with their device give an overrun', () =
     assert.fail('no overrun')
   }))
 
+test('a pair whose name is taken is refused, nothing is done to the other’s device, and the rest of the list is', () =>
+  within(async (kernel, pod) => {
+    run('ip', 'link', 'add', 'veth0', 'type', 'veth', 'peer', 'name', 'others')
+    const outcomes = await kernel.apply([
+      pair(pod, 0),
+      put({ kind: 'link', name: 'veth0', type: 'veth', up: true }),
+      put({ kind: 'sysctl', path: 'net/ipv6/conf/veth0/accept_ra', value: '0' }),
+      put({ kind: 'address', dev: 'e0', cidr: '10.244.1.2/24', netns: pod }),
+      put({ kind: 'address', dev: 'eth1', cidr: '10.244.1.1/24' }),
+    ])
+    const missing = 'ERR_DEVICE_MISSING'
+    assert.deepEqual(
+      outcomes.map(({ error }) => (error as { code?: string } | undefined)?.code),
+      ['ERR_NAME_TAKEN', missing, missing, missing, undefined],
+    )
+    assert.doesNotMatch(run('ip', '-o', 'link', 'show', 'veth0'), /,UP/)
+    assert.match(run('ip', 'address', 'show', 'eth1'), /10\.244\.1\.1/)
+  }))
+
+test('a namespace that is not there fails its own ops only', () =>
+  within(async (kernel) => {
+    const outcomes = await kernel.apply([
+      put({ kind: 'link', name: 'lo', type: 'loopback', up: true, netns: '/run/netns/nowhere' }),
+      put({ kind: 'sysctl', path: 'net/ipv4/ip_forward', value: '1', netns: '/run/netns/nowhere' }),
+      put({ kind: 'sysctl', path: 'net/ipv4/ip_forward', value: '1' }),
+    ])
+    assert.deepEqual(
+      outcomes.map(({ error }) => (error as { code?: string } | undefined)?.code),
+      ['ERR_NETNS', 'ERR_NETNS', undefined],
+    )
+  }))
+
 test('refusals say what to do', () =>
   within(async (kernel) => {
     const [outcome] = await kernel.apply([put({ kind: 'route', dst: '10.244.2.0/24', via: '203.0.113.1', dev: 'eth1', protocol: 84 })])

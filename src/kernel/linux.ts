@@ -165,24 +165,36 @@ class Linux implements Kernel {
     const unmade = new Set<string>()
     const outcomes: Outcome[] = []
     for (const run of runsOf(ops)) {
-      const lost = run.find((op) => unmade.has(standsOn(op) ?? ''))
-      let errors: readonly (Error | undefined)[]
-      try {
-        if (lost) throw kernelError.ERR_DEVICE_MISSING({ op: showOp(lost), dev: standsOn(lost)! })
-        errors = await this.#carryOut(run, siteOf, home)
-      } catch (error) {
-        errors = run.map(() => error as Error)
-      }
-      for (const [i, op] of run.entries()) {
-        outcomes.push({ op, ...(errors[i] && { error: errors[i] }) })
+      const errors = await this.#tryRun(run, unmade, siteOf, home)
+      for (const op of run) {
+        const error = errors.get(op)
+        outcomes.push({ op, ...(error && { error }) })
         const { item } = op
-        if (errors[i] && op.verb === 'put' && item.kind === 'link' && item.peer) {
+        if (error && op.verb === 'put' && item.kind === 'link' && item.peer) {
           unmade.add(deviceKey(item.netns, item.name)).add(deviceKey(item.peer.netns, item.peer.name))
         }
       }
     }
     for (const { socket } of sites.values()) await socket.close()
     return outcomes
+  }
+
+  /** The errors of one run. What stands on a pair that could not be made is left alone: a device of that name is another's. */
+  async #tryRun(run: readonly Op[], unmade: ReadonlySet<string>, siteOf: (netns: string | undefined) => Site, home: Home) {
+    const errors = new Map<Op, Error>()
+    const able: Op[] = []
+    for (const op of run) {
+      const dev = standsOn(op)
+      if (dev === undefined || !unmade.has(deviceKey(op.item.netns, dev))) able.push(op)
+      else errors.set(op, kernelError.ERR_DEVICE_MISSING({ op: showOp(op), dev }))
+    }
+    try {
+      const found = able.length === 0 ? [] : await this.#carryOut(able, siteOf, home)
+      for (const [i, error] of found.entries()) if (error) errors.set(able[i]!, error)
+    } catch (error) {
+      for (const op of able) errors.set(op, error as Error)
+    }
+    return errors
   }
 
   async #carryOut(run: readonly Op[], siteOf: (netns: string | undefined) => Site, home: Home) {
@@ -231,8 +243,7 @@ const deviceKey = (netns: string | undefined, name: string): string => `${netns 
 function standsOn({ verb, item }: Op): string | undefined {
   if (verb === 'del') return undefined
   const inPath = item.kind === 'sysctl' ? /\/conf\/([^/]+)\//.exec(item.path)?.[1] : undefined
-  const name = item.kind === 'link' ? item.name : 'dev' in item ? item.dev : inPath
-  return name === undefined ? undefined : deviceKey(item.netns, name)
+  return item.kind === 'link' ? item.name : 'dev' in item ? item.dev : inPath
 }
 
 function inTables(change: Change, tables: Scope['nftTables']): boolean {
