@@ -56,35 +56,36 @@ const pair = (pod: string, i: number): Op =>
 test('the event loop keeps ticking while 50 veths are deleted', () =>
   within(async (kernel, pod) => {
     await kernel.apply(Array.from({ length: 50 }, (_, i) => pair(pod, i)))
-    let last = performance.now()
-    let longestMs = 0
-    const tick = setInterval(() => {
-      longestMs = Math.max(longestMs, performance.now() - last)
-      last = performance.now()
-    }, 1)
+    const ticks: number[] = [performance.now()]
+    const clock = setInterval(() => ticks.push(performance.now()), 1)
+    const before = performance.eventLoopUtilization()
     const outcomes: (Error | undefined)[] = []
     for (let i = 0; i < 50; i++) {
       const [outcome] = await kernel.apply([{ verb: 'del', item: { kind: 'link', name: `veth${i}`, type: 'veth', up: false } }])
       outcomes.push(outcome!.error)
     }
     await kernel.close() // waits for what still sits out its RCU barrier
-    clearInterval(tick)
+    clearInterval(clock)
+    const { utilization } = performance.eventLoopUtilization(before)
+    const longestMs = Math.max(...ticks.slice(1).map((at, i) => at - ticks[i]!))
+    console.log(`50 deletions: loop ${(utilization * 100).toFixed(0)} % busy, longest gap ${longestMs.toFixed(1)} ms`)
     assert.deepEqual(
       outcomes,
       outcomes.map(() => undefined),
     )
-    // 50 barriers one after another are 600 ms and more; one that blocked the loop would show as 12 at least, a busy machine as some.
-    assert.ok(longestMs < 100, `the loop stood still for ${longestMs} ms`)
+    // A send on the main thread makes this 0.9 and more: nearly all of the time goes by inside the kernel.
+    assert.ok(utilization < 0.7, `the loop was ${utilization} busy`)
+    assert.ok(longestMs < 200, `the loop stood still for ${longestMs} ms`)
     const left = JSON.parse(run('ip', '-j', 'link')) as { ifname: string }[]
     assert.deepEqual(left.map(({ ifname }) => ifname).toSorted(), ['eth1', 'lo', 'switch'])
   }))
 
-test('a deletion is over when it is announced, well before the kernel answers', () =>
+test('once a deletion is over, both names of the pair are free', () =>
   within(async (kernel, pod) => {
     await kernel.apply([pair(pod, 0)])
     await kernel.apply([{ verb: 'del', item: { kind: 'link', name: 'veth0', type: 'veth', up: false } }])
     assert.doesNotMatch(run('ip', 'link'), /veth0/)
-    const outcomes = await kernel.apply([pair(pod, 0)]) // both names are free again
+    const outcomes = await kernel.apply([pair(pod, 0)])
     assert.equal(outcomes[0]!.error, undefined)
   }))
 
