@@ -115,9 +115,10 @@ export function readProtobuf(body: Buffer): Tree {
     throw badRequest('the body does not begin as a protobuf object of Kubernetes does')
   const unknown = new Map(entries(body.subarray(4)))
   const [typeMeta, raw] = [unknown.get(1), unknown.get(2)]
+  if (!Buffer.isBuffer(raw)) throw badRequest('the protobuf body holds no object')
   const names = new Map(entries(Buffer.isBuffer(typeMeta) ? typeMeta : Buffer.alloc(0)))
   const [apiVersion, kind] = [names.get(1)?.toString() ?? '', names.get(2)?.toString() ?? '']
   const message = kind === 'DeleteOptions' ? 'meta.DeleteOptions' : `${groups[apiVersion] ?? apiVersion.split(/[./]/)[0]}.${kind}`
   if (!fieldsOf(message)) throw badRequest(`the embedded lab control plane does not read ${kind} (${apiVersion}) in protobuf; send JSON`)
-  return { apiVersion, kind, ...decodeMessage(message, Buffer.isBuffer(raw) ? raw : Buffer.alloc(0)) }
+  return { apiVersion, kind, ...decodeMessage(message, raw) }
 }

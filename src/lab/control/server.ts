@@ -107,7 +107,10 @@ class Api {
     const found = discovery(path, String(request.headers.accept ?? ''), this.#o.address)
     if (found) sendJson(request, response, 200, found.body, found.type)
     else if (/^\/(healthz|livez|readyz)(\/|$)/.test(path)) sendText(response, 200, 'ok')
-    else if (path === '/openapi/v3') sendJson(request, response, 200, openApiIndex(gitVersion))
+    else if (path === '/openapi/v2') {
+      // Empty: kubectl looks here for kinds that v3 does not have, and only then says that there is no such kind.
+      response.writeHead(200, { 'Content-Type': 'application/com.github.proto-openapi.spec.v2.v1.0+protobuf' }).end('\n\x032.0')
+    } else if (path === '/openapi/v3') sendJson(request, response, 200, openApiIndex(gitVersion))
     else if (path === '/')
       sendJson(request, response, 200, { paths: ['/api', '/apis', '/healthz', '/livez', '/openapi/v3', '/readyz', '/version'] })
     else {

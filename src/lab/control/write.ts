@@ -92,6 +92,10 @@ export function update(store: MemoryStore, target: Target, body: Tree): Written 
 /** @param body  As sent, since a JSON patch is a list. */
 export function patch(store: MemoryStore, target: Target, contentType: string, body: Buffer): Written {
   const { resource, query } = target
+  if (/^application\/apply-patch/.test(contentType)) {
+    const way = 'the embedded lab control plane does not track field owners, so it has no server-side apply; leave --server-side out'
+    throw new ApiError(415, 'UnsupportedMediaType', way)
+  }
   const current = oneOf(store, target)
   const patched = applyPatch(structuredClone(shown(resource, current)), contentType, body)
   // A patch that names a resourceVersion asks for a check against it; one that does not, wins.
@@ -111,10 +115,6 @@ export function patch(store: MemoryStore, target: Target, contentType: string, b
 /** The patched object, by the patch type that the Content-Type names. */
 export function applyPatch(current: Tree, contentType: string, body: Buffer): Tree {
   const type = contentType.split(';')[0]!.trim()
-  if (type === 'application/apply-patch+yaml' || type === 'application/apply-patch+cbor') {
-    const way = 'the embedded lab control plane does not track field owners, so it has no server-side apply; leave --server-side out'
-    throw new ApiError(415, 'UnsupportedMediaType', way)
-  }
   let value: unknown
   try {
     value = JSON.parse(body.toString())
