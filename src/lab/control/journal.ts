@@ -8,6 +8,7 @@
 import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { messageOf } from '#base/errors.ts'
 import type { MemoryStore, Snapshot } from '#lab/control/store.ts'
 
 const saveAfterMs = 200
@@ -41,6 +42,9 @@ export function openJournal(store: MemoryStore, dir: string): Journal {
     try {
       await writeFile(`${file}.new`, text(), { mode: 0o600 })
       await rename(`${file}.new`, file)
+    } catch (error) {
+      // The cluster lives in memory: a full disk takes away its second life, not this one.
+      process.emitWarning(`The lab's cluster could not be saved in ${file}: ${messageOf(error)}`)
     } finally {
       saving = false
     }

@@ -337,6 +337,29 @@ suite(`kubectl ${version ?? ''}`, { skip }, () => {
     assert.match(await refused('get secrets --as=system:serviceaccount:default:agent'), /cannot list resource "secrets"/)
   })
 
+  test('a namespace goes with all that is in it', async () => {
+    await kubectl('create ns doomed')
+    await kubectl('create configmap inside -n doomed')
+    assert.equal(await kubectl('delete ns doomed --timeout=20s'), 'namespace "doomed" deleted')
+    assert.match(await refused('get cm inside -n doomed'), /NotFound/)
+  })
+
+  test('lists come in pages; a streamed list ends in a bookmark that says so', async () => {
+    const whole = await kubectl('get cm -A -oname')
+    assert.equal(await kubectl('get cm -A -oname --chunk-size=1'), whole)
+    const page = JSON.parse(await kubectl('get --raw /api/v1/configmaps?limit=1'))
+    assert.equal(page.items.length, 1)
+    assert.equal(page.metadata.remainingItemCount, whole.split('\n').length - 1)
+
+    const query = 'watch=1&sendInitialEvents=true&allowWatchBookmarks=true&resourceVersionMatch=NotOlderThan&timeoutSeconds=1'
+    const events = (await kubectl(`get --raw /api/v1/namespaces?${query}`)).split('\n').map((line) => JSON.parse(line))
+    const last = events.pop()
+    assert.ok(events.length >= 4 && events.every((event) => event.type === 'ADDED'))
+    assert.equal(last.type, 'BOOKMARK')
+    assert.equal(last.object.metadata.annotations['k8s.io/initial-events-end'], 'true')
+    assert.match(await refused('get --raw /api/v1/namespaces?watch=1&sendInitialEvents=true'), /resourceVersionMatch/)
+  })
+
   test('explain, api-resources, version', async () => {
     assert.match(await kubectl('explain pod.spec.containers.ports'), /^FIELD: ports <\[\]ContainerPort>/m)
     assert.match(await kubectl('api-resources'), /^deployments\|deploy\|apps\/v1\|true\|Deployment$/m)

@@ -135,6 +135,8 @@ async function refusal(answer: IncomingMessage, { name, subresource }: Target): 
   if (answer.statusCode === 404 || podIsGone.test(text)) {
     return new ApiError(404, 'NotFound', `the server could not find the requested resource ( pods/${subresource} ${name})`, details)
   }
+  if (/upgrade header/i.test(text))
+    return badRequest(`${subresource} is a WebSocket here (v5.channel.k8s.io), which kubectl speaks since 1.30`)
   const code = answer.statusCode ?? 502
   return new ApiError(code, code === 400 ? 'BadRequest' : 'InternalError', text.trim() || `the kubelet answered ${code}`)
 }
@@ -155,6 +157,7 @@ export function proxyUpgrade(
     if (socket.writable) refuseUpgrade(socket, new ApiError(500, 'InternalError', `error dialing backend: ${dialError(error, kubelet)}`))
   })
   upstream.on('response', (answer) => void refusal(answer, target).then((error) => refuseUpgrade(socket, error)))
+  // When a WebSocket fails, kubectl tries once more with SPDY and prints that answer: so SPDY is passed on too, for the kubelet's reason.
   upstream.on('upgrade', (answer, theirs, theirHead) => {
     const lines = answer.rawHeaders.flatMap((value, i, all) => (i % 2 === 0 ? [`${value}: ${all[i + 1]}`] : []))
     socket.write(`HTTP/1.1 101 Switching Protocols\r\n${lines.join('\r\n')}\r\n\r\n`)
