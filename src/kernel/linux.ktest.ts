@@ -89,7 +89,92 @@ test('once a deletion is over, both names of the pair are free', () =>
     assert.equal(outcomes[0]!.error, undefined)
   }))
 
-test('who did it is told: the pid of another process, nothing for us', () =>
+const mac = '16:e4:eb:80:b9:7e'
+const dev = 'flannel.1'
+const vxlan = { vni: 1, port: 8472, local: '192.168.10.100', uplink: 'eth1', learning: false, gbp: false }
+const node: Item[] = [
+  { kind: 'link', name: dev, type: 'vxlan', up: true, mac: '8a:75:43:39:9c:7b', mtu: 1450, vxlan },
+  { kind: 'address', dev, cidr: '10.244.1.0/32' },
+  { kind: 'neighbor', dev, ip: '10.244.2.0', mac },
+  { kind: 'fdb', dev, mac, vtep: '192.168.10.102' },
+  { kind: 'route', dst: '10.244.2.0/24', via: '10.244.2.0', dev, onlink: true, protocol: 84 },
+  { kind: 'link', name: 'cni0', type: 'bridge', up: true, mac: '22:5c:71:ce:7d:df', mtu: 1450 },
+]
+const others: { argv: string; seen: string }[] = [
+  { argv: 'ip link set flannel.1 mtu 1400', seen: 'put link flannel.1 type vxlan * mtu 1400 up' },
+  { argv: 'ip link set flannel.1 down', seen: 'put link flannel.1 type vxlan * down' },
+  { argv: 'ip link set flannel.1 down name gone', seen: 'del link flannel.1 type vxlan *' },
+  { argv: 'ip link delete flannel.1', seen: 'del link flannel.1 type vxlan *' },
+  { argv: 'ip address delete 10.244.1.0/32 dev flannel.1', seen: 'del address 10.244.1.0/32 dev flannel.1' },
+  { argv: 'ip address add 10.9.9.9/24 dev flannel.1', seen: 'put address 10.9.9.9/24 dev flannel.1' },
+  { argv: 'ip route delete 10.244.2.0/24', seen: 'del route 10.244.2.0/24 via 10.244.2.0 dev flannel.1 proto 84 onlink' },
+  { argv: 'ip route add 10.244.3.0/24 dev flannel.1', seen: 'put route 10.244.3.0/24 dev flannel.1 proto 3 scope link' },
+  { argv: 'ip neigh delete 10.244.2.0 dev flannel.1', seen: 'del neigh 10.244.2.0 *' },
+  { argv: `ip neigh replace 10.244.2.0 lladdr ${mac} nud stale dev flannel.1`, seen: 'del neigh 10.244.2.0 *' },
+  { argv: `bridge fdb delete ${mac} dev flannel.1`, seen: `del fdb ${mac} *` },
+  {
+    argv: `bridge fdb replace ${mac} dst 192.168.10.9 dev flannel.1`,
+    seen: `put fdb ${mac} dst 192.168.10.9 dev flannel.1 self permanent`,
+  },
+  { argv: 'ip link set veth0 nomaster', seen: 'del port veth0 *' },
+  { argv: 'bridge link set dev veth0 hairpin off', seen: 'put port veth0 master cni0 hairpin off' },
+  { argv: 'ip link set veth0 down', seen: 'put link veth0 type veth * down' },
+  { argv: 'ip link delete veth0', seen: 'del link veth0 *' },
+  { argv: 'sysctl -q -w net.ipv4.ip_forward=0', seen: 'put sysctl net/ipv4/ip_forward=0' },
+  { argv: 'truncate -s 0 FILE', seen: 'put file FILE mode 644 content ""' },
+  { argv: 'rm FILE', seen: 'del file FILE *' },
+]
+/** True if `line` is `pattern`, where a star stands for anything. */
+function fits(line: string, pattern: string): boolean {
+  const [start = '', end] = pattern.split('*')
+  return end === undefined ? line === start : line.startsWith(start) && line.endsWith(end)
+}
+for (const { argv, seen } of others) {
+  test(`seen: ${argv}`, { timeout: 10_000 }, async () => {
+    const { kernel, pod, directory, end } = await world()
+    try {
+      const file = `${directory}/subnet.env`
+      const own = { ...scope, links: [dev, 'cni0'], bridges: ['cni0'], routeLinks: [dev], sysctls: ['net/ipv4/ip_forward'], files: [file] }
+      const made = await kernel.apply([
+        ...node.map(put),
+        put({ kind: 'link', name: 'eth0', type: 'veth', up: true, netns: pod, peer: { name: 'veth0' } }),
+        put({ kind: 'link', name: 'veth0', type: 'veth', up: true }),
+        put({ kind: 'port', dev: 'veth0', bridge: 'cni0', hairpin: true }),
+        put({ kind: 'sysctl', path: 'net/ipv4/ip_forward', value: '1' }),
+        put({ kind: 'file', path: file, content: 'x', mode: 0o644 }),
+      ])
+      assert.deepEqual(
+        made.filter(({ error }) => error),
+        [],
+      )
+      const stop = new AbortController()
+      const changes = kernel.watch(own, stop.signal)
+      run(...argv.replace('FILE', file).split(' '))
+      const [verb, wanted] = [seen.slice(0, 3), seen.slice(4).replace('FILE', file)]
+      for await (const change of changes) {
+        if (change.verb === 'overrun') continue
+        if (change.verb === verb && fits(show(change.item), wanted)) break
+      }
+      stop.abort()
+      // Read back, it is the same: a put is there, a deletion is gone.
+      const after = (await kernel.dump(own)).map(show)
+      const there = after.some((line) => fits(line, wanted))
+      assert.equal(there, verb === 'put', after.join('\n'))
+    } finally {
+      await end()
+    }
+  })
+}
+
+test('what the kernel makes by itself is nobody’s: connected routes, link-local addresses', () =>
+  within(async (kernel) => {
+    const items = [node[0]!, { kind: 'address', dev, cidr: '10.9.9.9/24' } as Item]
+    await kernel.apply(items.map(put))
+    assert.match(run('ip', 'route'), /10\.9\.9\.0\/24 dev flannel\.1 proto kernel/)
+    assert.deepEqual((await kernel.dump({ ...scope, links: [dev], routeLinks: [dev] })).map(show), items.map(show))
+  }))
+
+test('who did it is told: the pid of another process, nothing for us', { timeout: 10_000 }, () =>
   within(async (kernel) => {
     const stop = new AbortController()
     const changes = kernel.watch(scope, stop.signal)
@@ -105,7 +190,8 @@ test('who did it is told: the pid of another process, nothing for us', () =>
       'put route 10.244.2.0/24 via 192.168.10.102 dev eth1 proto 84 by us',
       'del route 10.244.2.0/24 proto 84 number',
     ])
-  }))
+  }),
+)
 
 test('routes that vanish without a word with their device give an overrun', () =>
   within(async (kernel) => {
