@@ -81,7 +81,11 @@ export class Monitor {
 
   #hear(notification: Notification): void {
     if (notification === 'overrun') {
-      void this.refresh().then(() => this.#overrun())
+      // Should the list not come, names may be stale until the next one; that the truth must be dumped is told either way.
+      void this.refresh().then(
+        () => this.#overrun(),
+        () => this.#overrun(),
+      )
       return
     }
     for (const message of notification) this.#read(message)

@@ -11,13 +11,10 @@
  */
 import { wireError } from '#wire/errors.ts'
 
-export const NLMSG_NOOP = 1
 export const NLMSG_ERROR = 2
 export const NLMSG_DONE = 3
-export const NLMSG_OVERRUN = 4
 
-export const NLM_F_REQUEST = 0x001
-export const NLM_F_MULTI = 0x002
+const NLM_F_REQUEST = 0x001
 export const NLM_F_ACK = 0x004
 export const NLM_F_ECHO = 0x008
 export const NLM_F_DUMP_INTR = 0x010
