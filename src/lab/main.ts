@@ -6,14 +6,17 @@ import { spawn } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
 import { Command, CommanderError, Option } from 'commander'
 import { messageOf, TwillError } from '#base/errors.ts'
+import { pidOf } from '#lab/alive.ts'
 import { labError } from '#lab/errors.ts'
+import { findKubectl } from '#lab/kubectl.ts'
 import { lockLab } from '#lab/lock.ts'
 import { sweep } from '#lab/nodes/down.ts'
 import { nodeEnvironment, onNode } from '#lab/nodes/enter.ts'
 import { exitStatus } from '#lab/nodes/run.ts'
 import { isLabName, topology } from '#lab/nodes/topology.ts'
+import { labEntry, nodeBinary } from '#lab/repo.ts'
 import { isAlive, type LabState, labNames, type NodeState, readState } from '#lab/state.ts'
-import { bringUp, findKubectl, hostKubeconfig } from '#lab/up.ts'
+import { bringUp, hostKubeconfig } from '#lab/up.ts'
 
 const print = (text: string): boolean => process.stdout.write(`${text}\n`)
 // Whoever reads us may have seen enough (`| head`): the work goes on.
@@ -39,10 +42,12 @@ export async function runLab(argv: readonly string[]): Promise<number> {
       const lab = labName(name)
       needRoot()
       using _ = await lockLab(lab, 'twill lab up')
+      removeOnInterrupt(lab)
       const started = performance.now()
       const elapsed = (): string => `${((performance.now() - started) / 1000).toFixed(1)} s`
-      const kubectl = await findKubectl()
+      const kubectl = await findKubectl(print)
       const state = await bringUp(topology(lab), kubectl, (text) => print(`${elapsed().padStart(6)}  ${text}`))
+      leaveOnInterrupt(state)
       if (story) {
         const { tellStory } = await import('#lab/story/story.ts')
         await tellStory(state, { iface, kubectl })
@@ -50,12 +55,15 @@ export async function runLab(argv: readonly string[]): Promise<number> {
       }
       print(howToGoOn(state))
     })
-  command('down', 'remove every trace of the lab').action(async ({ name }: { name: string }) => {
-    needRoot()
-    using _ = await lockLab(labName(name), 'twill lab down')
-    await sweep(labName(name))
-    print(`lab ${name} is gone`)
-  })
+  command('down', 'remove every trace of the lab')
+    .addOption(new Option('--interrupted', 'this ends an `up`').hideHelp())
+    .action(async ({ name, interrupted }: { name: string; interrupted?: true }) => {
+      needRoot()
+      using _ = await lockLab(labName(name), 'twill lab down')
+      await sweep(labName(name))
+      print(interrupted ? `\nInterrupted. What was built of lab ${name} is removed.` : `lab ${name} is gone`)
+      if (interrupted) status = 130
+    })
   command('status', 'nodes and programs of the lab (exit 1 if one is dead)')
     .addOption(new Option('-o, --output <form>', 'for programs').choices(['json']))
     .action(({ name, output }: { name: string; output?: 'json' }) => {
@@ -65,7 +73,10 @@ export async function runLab(argv: readonly string[]): Promise<number> {
         ...{ apiVersion: 'lab.twill/v1', kind: 'LabStatus', lab: state.lab, complete: state.complete, createdAt: state.createdAt },
         ...{ api: `https://127.0.0.1:${state.apiPort}`, kubeconfig: hostKubeconfig(state.lab) },
         nodes: state.nodes.map((n) => ({ name: n.name, ip: n.ip, pid: n.init.pid, alive: alive(n.init) })),
-        parts: state.parts.map((p) => ({ name: p.name, node: p.node ?? null, pid: p.pid, alive: alive(p), log: p.log })),
+        parts: state.parts.map((part) => {
+          const pid = pidOf(state, part)
+          return { name: part.name, node: part.node ?? null, pid: pid ?? part.pid, alive: pid !== undefined, log: part.log }
+        }),
       }
       if (output === 'json') print(JSON.stringify(view, null, 2))
       else {
@@ -108,6 +119,25 @@ export async function runLab(argv: readonly string[]): Promise<number> {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2
     process.stderr.write(`twill lab: ${messageOf(error)}\n${error instanceof TwillError ? `${error.remedy}\n` : ''}`)
     return 2
+  }
+}
+
+const interrupts = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
+
+/** Until the lab stands, Ctrl-C becomes `down`: this very process turns into it, so that nothing of `up` goes on beside it. */
+function removeOnInterrupt(lab: string): void {
+  const argv = [nodeBinary, '--disable-warning=ExperimentalWarning', labEntry, 'down', '--interrupted', '--name', lab]
+  for (const signal of interrupts) process.once(signal, () => process.execve!(nodeBinary, argv, process.env as Record<string, string>))
+}
+
+/** Once it stands, Ctrl-C ends the story alone. */
+function leaveOnInterrupt(state: LabState): void {
+  for (const signal of interrupts) {
+    process.removeAllListeners(signal)
+    process.once(signal, () => {
+      print(`\nThe story is interrupted.${howToGoOn(state)}`)
+      process.exit(130)
+    })
   }
 }
 

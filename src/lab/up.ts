@@ -13,12 +13,12 @@ import { cgroupTrees } from '#lab/nodes/cgroups.ts'
 import { sweep } from '#lab/nodes/down.ts'
 import { inNetns, nodeEnvironment, onNode } from '#lab/nodes/enter.ts'
 import { controlDir, keptDir } from '#lab/nodes/files.ts'
-import { run, tryRun } from '#lab/nodes/run.ts'
+import { run } from '#lab/nodes/run.ts'
 import { clusterNet, controlPlaneNode, netns, netnsOf, type Topology } from '#lab/nodes/topology.ts'
 import { until } from '#lab/nodes/until.ts'
 import { logFile, makeNodes, outside } from '#lab/nodes/up.ts'
 import { labEntry, nodeBinary, repo } from '#lab/repo.ts'
-import { identify, innerPid, isAlive, type LabState, type NodeState, type PartState, stateDir, writeState } from '#lab/state.ts'
+import { identify, isAlive, type LabState, type NodeState, type PartState, stateDir, writeState } from '#lab/state.ts'
 
 /** kubeconfig for the machine itself, below the lab's state directory. */
 export const hostKubeconfig = (lab: string): string => `${controlDir(lab)}/pki/admin-host.conf`
@@ -143,10 +143,9 @@ async function startKubelet(lab: string, node: NodeState): Promise<void> {
   await run(onNode(lab, node, ['systemctl', 'start', 'kubelet']), { env: nodeEnvironment(node.name), cwd: '/' })
 }
 
-/** The kubelet is started on its node, as a user would: what it is by now is asked of the node. */
+/** The kubelet is started on its node, as a user would, and may be restarted: see alive.ts for what it is by now. */
 function kubeletPart(lab: string, node: NodeState): PartState {
-  const pid = innerPid(node.init.pid)
-  return { ...(identify(pid) ?? node.init), name: `kubelet-${node.name}`, node: node.name, log: logFile(lab, `kubelet-${node.name}`) }
+  return { ...node.init, name: `kubelet-${node.name}`, node: node.name, log: logFile(lab, `kubelet-${node.name}`) }
 }
 
 /** Waits until `condition` holds; says which part died, with its last lines, if one did. */
@@ -159,14 +158,4 @@ async function answered(state: LabState, waitingFor: string, condition: () => Pr
     throw labError.ERR_LAB_PART_DIED({ part: gone.name, waitingFor, log })
   }
   if (!held) throw labError.ERR_LAB_TIMEOUT({ waitingFor, seconds: deadlineMs / 1000, last: '' })
-}
-
-/** kubectl 1.30 or later on this machine's PATH, or undefined. */
-export async function findKubectl(): Promise<string | undefined> {
-  const found = await tryRun(['sh', '-c', 'command -v kubectl'])
-  const path = found.stdout.trim()
-  if (found.status !== 0 || path === '') return undefined
-  const version = await tryRun([path, 'version', '--client', '-o', 'json'])
-  const minor = Number.parseInt(/"gitVersion": *"v1\.(\d+)/.exec(version.stdout)?.[1] ?? '0', 10)
-  return minor >= 30 ? path : undefined
 }
