@@ -24,8 +24,15 @@ const raw = {
   umount2: libc.func('int umount2(const char *target, int flags)'),
 }
 
+/** Of two names for one number the first counts: EAGAIN, not EWOULDBLOCK. */
+const errnoNames = new Map(
+  Object.entries(koffi.os.errno)
+    .toReversed()
+    .map(([name, errno]) => [errno, name]),
+)
+
 /** EEXIST for 17. */
-export const errnoName = (errno: number): string => Object.entries(koffi.os.errno).find(([, n]) => n === errno)?.[0] ?? `errno ${errno}`
+export const errnoName = (errno: number): string => errnoNames.get(errno) ?? `errno ${errno}`
 
 /** A system call that failed. `errno` is positive: 17 is EEXIST. */
 export class SyscallError extends Error {
@@ -45,6 +52,7 @@ const checked = (call: string, result: number): number => {
   return result
 }
 
+const MSG_DONTWAIT = 0x40
 export const CLONE_NEWNET = 0x40000000
 export const CLONE_NEWNS = 0x00020000
 
@@ -56,7 +64,11 @@ export const sys = {
   setsockopt: (fd: number, level: number, name: number, value: Uint8Array): number =>
     checked('setsockopt', raw.setsockopt(fd, level, name, value, value.length)),
   send: (fd: number, bytes: Uint8Array, flags = 0): number => checked('send', raw.send(fd, bytes, bytes.length, flags)),
-  recv: (fd: number, into: Uint8Array, flags = 0): number => checked('recv', raw.recv(fd, into, into.length, flags)),
+  /** What is there now: the length, or minus the errno. No exception: "nothing" (EAGAIN) is the usual end of a burst. */
+  recvNow: (fd: number, into: Uint8Array): number => {
+    const length = raw.recv(fd, into, into.length, MSG_DONTWAIT)
+    return length < 0 ? -koffi.errno() : length
+  },
   eventfd: (): number => checked('eventfd', raw.eventfd(0, 0o2000000)),
   setns: (fd: number, type: number): number => checked('setns', raw.setns(fd, type)),
   unshare: (flags: number): number => checked('unshare', raw.unshare(flags)),
@@ -78,5 +90,6 @@ export const blocking = {
   /** `fds`: struct pollfd back to back (int fd, short events, short revents). */
   poll: (fds: Uint8Array, count: number, timeoutMs: number): Promise<number> => onPoolThread(raw.poll, fds, count, timeoutMs),
   send: (fd: number, bytes: Uint8Array, flags = 0): Promise<number> => onPoolThread(raw.send, fd, bytes, bytes.length, flags),
-  recv: (fd: number, into: Uint8Array, flags = 0): Promise<number> => onPoolThread(raw.recv, fd, into, into.length, flags),
+  /** Takes what is there and never waits for more, but the kernel may block while it fills a dump's next part. */
+  recvNow: (fd: number, into: Uint8Array): Promise<number> => onPoolThread(raw.recv, fd, into, into.length, MSG_DONTWAIT),
 }

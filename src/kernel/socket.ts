@@ -30,7 +30,6 @@ export const NETLINK_NETFILTER = 12
 
 const AF_NETLINK = 16
 const SOCK_RAW_CLOEXEC = 3 | 0o2000000
-const MSG_DONTWAIT = 0x40
 const SOL_SOCKET = 1
 const SO_SNDBUFFORCE = 32
 const SO_RCVBUFFORCE = 33
@@ -191,15 +190,11 @@ export class NetlinkSocket {
   #drain(onOverrun?: () => void): Message[] {
     const out: Message[] = []
     for (;;) {
-      try {
-        const length = sys.recv(this.#fd, this.#buffer, MSG_DONTWAIT)
-        for (const message of decodeMessages(this.#buffer.slice(0, length))) out.push(message)
-      } catch (error) {
-        if (!(error instanceof SyscallError)) throw error
-        if (error.errno === EAGAIN) return out
-        if (error.errno === ENOBUFS) onOverrun?.()
-        else if (error.errno !== EINTR) throw error
-      }
+      const length = sys.recvNow(this.#fd, this.#buffer)
+      if (length >= 0) out.push(...decodeMessages(this.#buffer.slice(0, length)))
+      else if (length === -EAGAIN) return out
+      else if (length === -ENOBUFS) onOverrun?.()
+      else if (length !== -EINTR) throw new SyscallError('recv', -length)
     }
   }
 
@@ -210,9 +205,10 @@ export class NetlinkSocket {
     const out: Message[] = []
     let interrupted = false
     for (;;) {
-      const got = await blocking.recv(this.#fd, this.#buffer, MSG_DONTWAIT)
+      const got = await blocking.recvNow(this.#fd, this.#buffer)
       // A failed recv: ask again here for the reason. (EAGAIN cannot be: a dump always has its next part ready.)
-      const length = got >= 0 ? got : sys.recv(this.#fd, this.#buffer, MSG_DONTWAIT)
+      const length = got >= 0 ? got : sys.recvNow(this.#fd, this.#buffer)
+      if (length < 0) throw new SyscallError('recv', -length)
       for (const message of decodeMessages(this.#buffer.slice(0, length))) {
         if (message.seq !== seq) continue
         interrupted ||= (message.flags & NLM_F_DUMP_INTR) !== 0
