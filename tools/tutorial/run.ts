@@ -9,13 +9,17 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { mismatch, parseConsole, type Step } from './console.ts'
 
-/** Runs one step's command, as a person at that prompt would; gives all it printed. */
+/** Runs one step's command at a terminal, as a person at that prompt would; gives all it printed, without colours. */
 export function runStep(step: Step): string {
-  const shell = ['bash', '-c', `exec 2>&1; ${step.command}`] as const
-  const argv = step.where === 'host' ? shell : (['bin/twill', 'lab', 'exec', step.where, '--', ...shell] as const)
+  const terminal = ['script', '--quiet', '--return', '--command', step.command, '/dev/null'] as const
+  const argv = step.where === 'host' ? terminal : (['bin/twill', 'lab', 'exec', step.where, '--', ...terminal] as const)
   const [command, ...args] = argv
-  const done = spawnSync(command, args, { encoding: 'utf8', timeout: 120_000, stdio: ['ignore', 'pipe', 'pipe'] })
-  return done.stdout + done.stderr
+  const env = { ...process.env, SHELL: '/bin/bash', NO_COLOR: '1', TERM: 'dumb' }
+  const done = spawnSync(command, args, { encoding: 'utf8', timeout: 120_000, stdio: ['ignore', 'pipe', 'pipe'], env })
+  return (done.stdout + done.stderr)
+    .replaceAll('\r', '')
+    .replaceAll('^@', '')
+    .replaceAll(/\x1b\[[0-9;]*[A-Za-z]/g, '')
 }
 
 /** Runs the step until its output fits, or once if it does not say `wait`; gives why it does not fit, or undefined. */
@@ -29,10 +33,11 @@ export async function checkStep(step: Step, deadlineMs = 60_000): Promise<string
   }
 }
 
-function record(path: string, all: boolean): void {
+async function record(path: string, all: boolean): Promise<void> {
   const lines = readFileSync(path, 'utf8').split('\n')
   let shift = 0
   for (const step of parseConsole(lines.join('\n'))) {
+    if (step.wait) await new Promise((resolve) => setTimeout(resolve, 4000))
     const output = runStep(step).trimEnd()
     console.log(`${step.where}# ${step.command}\n${output}\n`)
     if (!all && step.expected.some((line) => line.trim() !== '')) continue
@@ -53,5 +58,5 @@ if (import.meta.main) {
     console.error('usage: node tools/tutorial/run.ts record docs/tutorial.md [--all]')
     process.exit(2)
   }
-  record(path, values.all)
+  await record(path, values.all)
 }

@@ -6,6 +6,7 @@ import { after, before, test } from 'node:test'
 import { parseConsole } from './console.ts'
 import { checkStep } from './run.ts'
 
+process.env.TWILL_LAB = `t${process.pid}`
 const lab = (...args: string[]): string => {
   const done = spawnSync('bin/twill', ['lab', ...args], { encoding: 'utf8', timeout: 120_000 })
   assert.equal(done.status, 0, `twill lab ${args.join(' ')}: ${done.stdout}${done.stderr}`)
