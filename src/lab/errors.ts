@@ -66,11 +66,6 @@ export const labError = errorTable({
       `The API server did not take ${d.object} (${d.status === 0 ? 'no answer' : d.status}): ${d.message}`,
     remedy: 'twill lab logs control-plane shows what it said.',
   },
-  ERR_LAB_NO_KUBECTL: {
-    text: (_: object) => 'There is no kubectl 1.30 or later on this machine’s PATH, which the rest of the story types',
-    remedy:
-      'Install kubectl (a single program, from the Kubernetes release page or your distribution) and run make lab again; the nodes are up meanwhile.',
-  },
   ERR_LAB_CGROUP: {
     text: () => 'No cgroup2 tree is mounted (looked in /proc/self/mountinfo)',
     remedy: 'Mount one: mkdir -p /sys/fs/cgroup/unified && mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified.',

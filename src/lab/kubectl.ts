@@ -1,6 +1,6 @@
 /**
  * The kubectl of the lab: the machine's own if it is recent enough, else one built from Kubernetes' module with Go, else none.
- * What is built is kept outside of the repository, by version.
+ * What is built is kept outside of the repository, by version. TWILL_LAB_KUBECTL=none does as if there were none to be had.
  * @module
  */
 import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, realpathSync, renameSync, rmSync, writeFileSync } from 'node:fs'
@@ -10,11 +10,9 @@ import { run, tryRun } from '#lab/nodes/run.ts'
 const kubernetes = 'v1.33.2'
 const oldestMinor = 30
 
-export const kubectlAdvice =
-  'No kubectl 1.30 or later and no Go to build one with. Get it at https://kubernetes.io/docs/tasks/tools/install-kubectl-linux/ (or install Go), then run this again.'
-
 /** Path of a kubectl to be seen in the nodes, or undefined. @param say  Told when it takes long. */
 export async function findKubectl(say: (line: string) => void): Promise<string | undefined> {
+  if (process.env.TWILL_LAB_KUBECTL === 'none') return undefined
   const installed = pathOf('kubectl')
   if (installed && (await isRecent(installed))) return realpathSync(installed)
   const cache = `${process.env.XDG_CACHE_HOME ?? `${homedir()}/.cache`}/twill/kubectl-${kubernetes}`

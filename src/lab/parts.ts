@@ -26,6 +26,11 @@ const parts: Readonly<Record<string, Part>> = {
     await runKubelet(args)
     process.exit(0)
   },
+  /** kubectl ARGUMENTS: the little kubectl of a lab whose machine has none. */
+  async kubectl(args) {
+    const { miniKubectl } = await import('#lab/mini-kubectl.ts')
+    process.exitCode = await miniKubectl(args)
+  },
 }
 
 /** Runs one part for as long as the process lives.

@@ -52,8 +52,10 @@ export function prepareNode(topology: Topology, node: LabNode, trees: CgroupTree
   mkdirSync(bin, { recursive: true })
   const ready = `${repo}/lab/node-files`
   if (existsSync(ready)) for (const name of readdirSync(ready)) copyFileSync(`${ready}/${name}`, `${bin}/${name}`)
+  const part = (name: string): string => `#!/bin/sh\nexec ${nodeBinary} --disable-warning=ExperimentalWarning ${labEntry} part ${name}\n`
   if (kubectl) symlinkSync(kubectl, `${bin}/kubectl`)
-  writeFileSync(`${bin}/twill-lab-kubelet`, `#!/bin/sh\nexec ${nodeBinary} ${labEntry} part kubelet\n`, { mode: 0o755 })
+  else writeFileSync(`${bin}/kubectl`, part('kubectl "$@"'), { mode: 0o755 })
+  writeFileSync(`${bin}/twill-lab-kubelet`, part('kubelet'), { mode: 0o755 })
   mkdirSync(`${dir}/files/root`, { recursive: true })
   copyFileSync(`${repo}/lab/manifests/webpod.yaml`, `${dir}/files/root/webpod.yml`)
 }
@@ -64,7 +66,8 @@ function mountsOf(lab: string, node: LabNode, kubectl: string | undefined): [str
   return [
     ...mountsBesideRoot(readMounts()).map(seen),
     seen(repo),
-    ...(kubectl ? [seen(dirname(kubectl))] : []),
+    // Below /usr the node's root shows it; one that the lab built lies in a home directory, which a node has its own of.
+    ...(kubectl && !kubectl.startsWith('/usr/') ? [seen(dirname(kubectl))] : []),
     ...kept.map((path): [string, string, string] => [keptDir(lab, node.name, path), path, '']),
     ...(node.name === controlPlaneNode ? [[controlDir(lab), controlDir(lab), ''] as [string, string, string]] : []),
   ]

@@ -4,6 +4,9 @@
  * @module
  */
 import { labError } from '#lab/errors.ts'
+import { kubectlAdvice } from '#lab/mini-kubectl.ts'
+import { run } from '#lab/nodes/run.ts'
+import { netns } from '#lab/nodes/topology.ts'
 import type { LabState } from '#lab/state.ts'
 import { packetsWay } from '#lab/story/packet.ts'
 import { Shell } from '#lab/story/shell.ts'
@@ -28,7 +31,7 @@ export async function tellStory(state: LabState, { iface, kubectl }: StoryOption
   )
   for (const { name } of state.nodes) await shell.type({ on: name, line: 'ip -br -4 addr', pick: matching(/eth/) })
   await ctr('ping -c 1 k8s-w1', { pick: matching(/bytes from/) })
-  if (kubectl === undefined) throw labError.ERR_LAB_NO_KUBECTL({})
+  if (kubectl === undefined) shell.say(`\n${kubectlAdvice}`)
 
   shell.step(2, 'No CNI', 'Without a pod network nodes are NotReady, and only pods that use their node’s own network run.')
   await ctr('kubectl get node -owide', { expect: /k8s-w2 +NotReady/ })
@@ -100,6 +103,7 @@ export async function tellStory(state: LabState, { iface, kubectl }: StoryOption
     },
   )
   await ctr('kubectl exec curl-pod -- curl -s http://198.51.100.10/', { expect: /Hello 198\.51\.100\.100/ })
+  shell.say(`  packets that left k8s-ctr with another source than the node's, counted at its NAT box: ${await leaked(state.lab)}`)
 
   shell.step(7, 'The packet’s way', 'The first packet of one curl, captured at six interfaces.')
   const curl = `kubectl exec curl-pod -- curl -s -o /dev/null ${podIp}`
@@ -125,6 +129,15 @@ async function trap(shell: Shell): Promise<void> {
   await shell.type({ on: 'k8s-ctr', line: 'ping -c 1 -W 1 10.244.1.0', expect: /100% packet loss/, pick: matching(/loss/), mayFail: true })
   await shell.type({ on: 'k8s-ctr', line: 'twill status', expect: /duplicate-public-ip|10\.0\.2\.15/, mayFail: true })
   shell.say('\nThe cure is --iface=eth1: run make lab.')
+}
+
+/** Packets that reached k8s-ctr's NAT box with a source that is not the node's. @throws {TwillError} ERR_LAB_STORY if there are any. */
+async function leaked(lab: string): Promise<number> {
+  const box = netns.nat(lab, 'k8s-ctr')
+  const line = 'nft list counter ip nat-box foreign-source'
+  const packets = Number(/packets (\d+)/.exec(await run(['nsenter', `--net=/run/netns/${box}`, ...line.split(' ')]))?.[1])
+  if (packets !== 0) throw labError.ERR_LAB_STORY({ node: box, line, expected: `0 packets, not ${packets}` })
+  return packets
 }
 
 const matching =
