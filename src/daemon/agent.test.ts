@@ -158,18 +158,25 @@ test('waits for an interface that is not there yet', async (t) => {
 })
 
 const stale: Item[] = [
-  { kind: 'link', name: 'flannel.1', type: 'vxlan', up: true },
+  {
+    ...{ kind: 'link', name: 'flannel.1', type: 'vxlan', up: true, mac: '02:00:00:00:00:01', mtu: 1450 },
+    vxlan: { vni: 1, port: 8472, local: '192.168.10.101', uplink: 'eth1', learning: false, gbp: false },
+  },
   { kind: 'route', dst: '10.244.9.0/24', via: '10.244.9.0', dev: 'flannel.1', onlink: true, protocol: 3 },
   { kind: 'neighbor', dev: 'flannel.1', ip: '10.244.9.0', mac: '02:00:00:00:00:09' },
 ]
 test('what a dead agent (or Flannel) left is swept, but not before the first full list', async (t) => {
   const life = live(t, {
     items: stale,
+    host: {
+      ...host,
+      links: [...host.links, { index: 9, name: 'flannel.1', mtu: 1450, mac: '02:00:00:00:00:01', up: true, kind: 'vxlan' }],
+    },
     before: (_, cluster) => {
       cluster.synced = false
     },
   })
-  await until('own objects', () => has(life, 'link flannel.1'))
+  await until('a whole pass', () => has(life, 'subnet.env'))
   assert.ok(has(life, 'route 10.244.9.0/24'))
   assert.equal(life.agent.ready, false)
   life.cluster.sync()
@@ -182,7 +189,10 @@ test('an empty list of nodes is not believed; a whole one is', async (t) => {
   await settled(life)
   const nodes = [...life.cluster.nodes.values()]
   for (const { name } of nodes) life.cluster.remove(name)
-  await life.agent.steward!.pass(() => false)
+  // An entry that comes back proves that a pass has seen the empty list.
+  const entry = life.kernel.observe().find((item) => item.kind === 'fdb')!
+  life.kernel.meddle([{ verb: 'del', item: entry }])
+  await until('a pass', () => has(life, keyOf(entry)))
   assert.ok(has(life, 'route 10.244.0.0/24') && has(life, 'route 10.244.1.0/24'))
   for (const node of nodes) if (node.name !== 'k8s-w2') life.cluster.put(node)
   await until('k8s-w2 is swept', () => !has(life, 'route 10.244.1.0/24'))

@@ -65,8 +65,9 @@ export class FakeCluster implements Cluster {
     }
   }
 
-  async start(touch: (owner: string) => void): Promise<void> {
+  async start(touch: (owner: string) => void, signal: AbortSignal): Promise<void> {
     this.#touch = touch
+    signal.addEventListener('abort', () => this.#onSync.resolve(), { once: true })
     if (this.synced) this.sync()
     await this.#onSync.promise
   }
