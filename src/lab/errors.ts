@@ -66,6 +66,10 @@ export const labError = errorTable({
       `The API server did not take ${d.object} (${d.status === 0 ? 'no answer' : d.status}): ${d.message}`,
     remedy: 'twill lab logs control-plane shows what it said.',
   },
+  ERR_LAB_KUBECTL: {
+    text: (d: { path: string }) => `TWILL_KUBECTL=${d.path} is no kubectl 1.30 or later`,
+    remedy: 'Name one by its path; none tells the story without it; unset, the lab finds or builds its own.',
+  },
   ERR_LAB_CGROUP: {
     text: () => 'No cgroup2 tree is mounted (looked in /proc/self/mountinfo)',
     remedy: 'Mount one: mkdir -p /sys/fs/cgroup/unified && mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified.',

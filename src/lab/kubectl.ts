@@ -1,72 +1,90 @@
 /**
- * The kubectl of the lab: the machine's own if it is recent enough, else one built from Kubernetes' module with Go, else none.
- * What is built is kept outside of the repository, by version. TWILL_LAB_KUBECTL=none does as if there were none to be had.
+ * The kubectl of the lab: the machine's own if it is recent enough, else one built with Go from the pinned Kubernetes module, else none
+ * (then the nodes get a little one, src/lab/mini-kubectl.ts).
  * @module
  */
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, realpathSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { accessSync, constants, mkdirSync, realpathSync, renameSync, rmSync } from 'node:fs'
 import { homedir } from 'node:os'
+import { dirname } from 'node:path'
+import { messageOf } from '#base/errors.ts'
+import { labError } from '#lab/errors.ts'
 import { run, tryRun } from '#lab/nodes/run.ts'
+import { repo } from '#lab/repo.ts'
 
-const kubernetes = 'v1.33.2'
+/** What tools/kubectl/go.mod pins. */
+const pinned = { version: 'v1.33.2', major: 1, minor: 33 }
+/** exec over WebSocket, which is all that the lab's API server speaks, came with 1.30 (KEP-4006). */
 const oldestMinor = 30
 
-/** Path of a kubectl to be seen in the nodes, or undefined. @param say  Told when it takes long. */
-export async function findKubectl(say: (line: string) => void): Promise<string | undefined> {
-  if (process.env.TWILL_LAB_KUBECTL === 'none') return undefined
-  const installed = pathOf('kubectl')
-  if (installed && (await isRecent(installed))) return realpathSync(installed)
-  const cache = `${process.env.XDG_CACHE_HOME ?? `${homedir()}/.cache`}/twill/kubectl-${kubernetes}`
-  const built = `${cache}/kubectl`
-  if (existsSync(built)) return built
-  const go = pathOf('go')
+type Environment = Readonly<Record<string, string | undefined>>
+
+/** Path of a kubectl that the nodes can be given, or undefined. TWILL_KUBECTL names one, or is `none`.
+ * @param say  Told when it takes long, and why none could be built.
+ * @throws {TwillError} ERR_LAB_KUBECTL if the one that TWILL_KUBECTL names cannot be used. */
+export async function findKubectl(say: (text: string) => void, env: Environment = process.env): Promise<string | undefined> {
+  const named = env.TWILL_KUBECTL
+  if (named === 'none') return undefined
+  if (named) {
+    if (isProgram(named) && (await isRecentProgram(named))) return realpathSync(named)
+    throw labError.ERR_LAB_KUBECTL({ path: named })
+  }
+  const installed = onPath('kubectl', env)
+  if (installed && (await isRecentProgram(installed))) return realpathSync(installed)
+  const built = `${env.XDG_CACHE_HOME || `${env.HOME || homedir()}/.cache`}/twill/kubectl-${pinned.version}`
+  if (isProgram(built)) return built
+  const go = onPath('go', env)
   if (!go) return undefined
-  say(`building kubectl ${kubernetes} with ${go}: some minutes, once`)
-  await build(go, cache)
-  return built
-}
-
-function pathOf(program: string): string | undefined {
-  const dirs = (process.env.PATH ?? '').split(':')
-  return dirs.map((dir) => `${dir}/${program}`).find((path) => existsSync(path))
-}
-
-async function isRecent(kubectl: string): Promise<boolean> {
-  const { status, stdout } = await tryRun([kubectl, 'version', '--client', '-o', 'json'])
-  if (status !== 0) return false
-  const { clientVersion } = JSON.parse(stdout) as { clientVersion: { major: string; minor: string } }
-  return Number(clientVersion.major) > 1 || Number.parseInt(clientVersion.minor, 10) >= oldestMinor
-}
-
-/**
- * Kubernetes' own go.mod points its k8s.io modules at folders of its repository. The same modules are published as v0.x: with the
- * pointers turned to those, kubectl builds from the module proxy alone.
- */
-async function build(go: string, cache: string): Promise<void> {
-  mkdirSync(cache, { recursive: true })
-  const work = mkdtempSync(`${cache}/build-`)
-  const env = { ...process.env, CGO_ENABLED: '0', GOFLAGS: '-mod=mod' } as Record<string, string>
+  say(`building kubectl ${pinned.version} with Go, once: about 3 min`)
   try {
-    const { Dir } = JSON.parse(await run([go, 'mod', 'download', '-json', `k8s.io/kubernetes@${kubernetes}`], { env, cwd: work })) as {
-      Dir: string
-    }
-    const staged = kubernetes.replace('v1.', 'v0.')
-    const pointers = readFileSync(`${Dir}/go.mod`, 'utf8')
-      .replace(/^module .*$/m, 'module twill-lab/kubectl')
-      .replace(/^(\s*k8s\.io\/(\S+)) => \.\/staging\/.*$/gm, (_, left: string, name: string) =>
-        // Not every one of these modules was published at every patch version; this one is not used by kubectl itself.
-        name === 'externaljwt' ? `${left} => k8s.io/externaljwt v0.33.1` : `${left} => k8s.io/${name} ${staged}`,
-      )
-    writeFileSync(`${work}/go.mod`, `${pointers}\nrequire k8s.io/kubernetes ${kubernetes}\n`)
-    copyFileSync(`${Dir}/go.sum`, `${work}/go.sum`)
-    const set = ['k8s.io/component-base/version', 'k8s.io/client-go/pkg/version'].flatMap((at) => [
-      `-X ${at}.gitVersion=${kubernetes}`,
-      `-X ${at}.gitMajor=1`,
-      `-X ${at}.gitMinor=33`,
-    ])
-    const flags = ['-trimpath', '-buildvcs=false', '-ldflags', `-s -w ${set.join(' ')}`]
-    await run([go, 'build', ...flags, '-o', `${work}/kubectl`, 'k8s.io/kubernetes/cmd/kubectl'], { env, cwd: work })
-    renameSync(`${work}/kubectl`, `${cache}/kubectl`)
+    await build(go, built, env)
+    return built
+  } catch (error) {
+    say(`kubectl could not be built: ${messageOf(error)}`)
+    return undefined
+  }
+}
+
+/** Whether the output of `kubectl version --client -o json` is that of a version the lab can use. */
+export function isRecent(output: string): boolean {
+  const [, major, minor] = /"gitVersion": *"v(\d+)\.(\d+)\./.exec(output) ?? []
+  return Number(major) > 1 || (Number(major) === 1 && Number(minor) >= oldestMinor)
+}
+
+async function isRecentProgram(path: string): Promise<boolean> {
+  const ran = await tryRun([path, 'version', '--client', '-o', 'json']).catch(() => undefined)
+  return ran?.status === 0 && isRecent(ran.stdout)
+}
+
+function onPath(name: string, env: Environment): string | undefined {
+  const dirs = (env.PATH ?? '').split(':').filter((dir) => dir.startsWith('/'))
+  return dirs.map((dir) => `${dir}/${name}`).find(isProgram)
+}
+
+function isProgram(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK)
+    return true
+  } catch {
+    return false
+  }
+}
+
+/** Builds beside `path` and renames, so that what bears the name is whole. */
+async function build(go: string, path: string, env: Environment): Promise<void> {
+  const set = ['k8s.io/component-base/version', 'k8s.io/client-go/pkg/version'].flatMap((at) => [
+    `-X ${at}.gitVersion=${pinned.version}`,
+    ...[`-X ${at}.gitMajor=${pinned.major}`, `-X ${at}.gitMinor=${pinned.minor}`],
+  ])
+  const flags = ['-trimpath', '-buildvcs=false', '-mod=readonly', '-ldflags', `-s -w ${set.join(' ')}`]
+  const half = `${path}.${process.pid}`
+  mkdirSync(dirname(path), { recursive: true })
+  try {
+    await run(['nice', '-n', '10', go, 'build', ...flags, '-o', half, 'k8s.io/kubernetes/cmd/kubectl'], {
+      cwd: `${repo}/tools/kubectl`,
+      env: { ...(env as Record<string, string>), CGO_ENABLED: '0', GOFLAGS: '', GOWORK: 'off' },
+    })
+    renameSync(half, path)
   } finally {
-    rmSync(work, { recursive: true, force: true })
+    rmSync(half, { force: true })
   }
 }
