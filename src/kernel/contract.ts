@@ -190,7 +190,7 @@ export function kernelContract(name: string, open: () => Promise<World>): void {
 
   contract('a device that gets another MAC keeps all but its neighbors', async ({ kernel }) => {
     const stop = new AbortController()
-    const changes = kernel.watch(scope, stop.signal)
+    const changes = kernel.watch(scope, AbortSignal.any([stop.signal, AbortSignal.timeout(5000)]))
     await kernel.apply([put(vxlan), ...peer.map(put)])
     const other = { ...vxlan, mac: '8a:75:43:39:9c:7c' }
     assert.deepEqual(codes(await kernel.apply([put(other)])), [undefined])
@@ -266,7 +266,7 @@ export function kernelContract(name: string, open: () => Promise<World>): void {
 
   contract('a watch tells what is made, changed and lost, until it is aborted', async ({ kernel, pod }) => {
     const stop = new AbortController()
-    const changes = kernel.watch(scope, stop.signal)
+    const changes = kernel.watch(scope, AbortSignal.any([stop.signal, AbortSignal.timeout(5000)]))
     await kernel.apply([...node.map(put), ...podOps(pod, 'veth0', '10.244.1.2/24')])
     await kernel.apply([del(peer[2]!), del(peer[1]!), del(peer[0]!)])
     await kernel.apply([del({ kind: 'link', name: 'veth0', type: 'veth', up: true })])

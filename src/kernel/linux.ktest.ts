@@ -147,15 +147,13 @@ for (const { argv, seen } of others) {
         made.filter(({ error }) => error),
         [],
       )
-      const stop = new AbortController()
-      const changes = kernel.watch(own, stop.signal)
+      const changes = kernel.watch(own, AbortSignal.timeout(5000))
       run(...argv.replace('FILE', file).split(' '))
       const [verb, wanted] = [seen.slice(0, 3), seen.slice(4).replace('FILE', file)]
       for await (const change of changes) {
         if (change.verb === 'overrun') continue
         if (change.verb === verb && fits(show(change.item), wanted)) break
       }
-      stop.abort()
       // Read back, it is the same: a put is there, a deletion is gone.
       const after = (await kernel.dump(own)).map(show)
       const there = after.some((line) => fits(line, wanted))
@@ -176,8 +174,7 @@ test('what the kernel makes by itself is nobody’s: connected routes, link-loca
 
 test('who did it is told: the pid of another process, nothing for us', { timeout: 10_000 }, () =>
   within(async (kernel) => {
-    const stop = new AbortController()
-    const changes = kernel.watch(scope, stop.signal)
+    const changes = kernel.watch(scope, AbortSignal.timeout(5000))
     await kernel.apply([put({ kind: 'route', dst: '10.244.2.0/24', via: '192.168.10.102', dev: 'eth1', protocol: 84 })])
     run('ip', 'route', 'replace', '10.244.2.0/24', 'via', '192.168.10.9')
     const seen: string[] = []
