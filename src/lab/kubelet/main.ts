@@ -138,7 +138,10 @@ class Kubelet {
 
   #onPod(pod: Pod, gone: boolean): void {
     const hash = pod.metadata.annotations?.[configMirror]
-    if (hash !== undefined) return this.#onMirror(pod, hash, gone)
+    if (hash !== undefined) {
+      this.#onMirror(pod, hash, gone)
+      return
+    }
     if (!this.#services.synced) return // #onSync starts it: a container must not begin without the variables of its services
     const worker = this.#workers.get(pod.metadata.uid!)
     if (gone) worker?.drop()
@@ -224,7 +227,10 @@ const isKubelet = (pid: number): boolean => readFileSync(`/proc/${pid}/cmdline`,
 
 /** Started by hand (`systemctl restart kubelet` through `twill lab exec`) it may be in a cgroup outside of the node, which ends with the caller. */
 function joinNodeCgroup(config: KubeletConfig, log: Log): void {
-  if (config.cgroup === undefined) return log.warn({}, 'no cgroup2 directory of this node is to be seen: pods get none')
+  if (config.cgroup === undefined) {
+    log.warn({}, 'no cgroup2 directory of this node is to be seen: pods get none')
+    return
+  }
   const own = existsSync(`${config.cgroup}/system/cgroup.procs`) ? `${config.cgroup}/system` : config.cgroup
   try {
     writeFileSync(`${own}/cgroup.procs`, String(process.pid))
