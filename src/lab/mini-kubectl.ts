@@ -239,7 +239,7 @@ function exec(access: Access, path: string, command: readonly string[]): Promise
     ['v5.channel.k8s.io', 'v4.channel.k8s.io'],
     access.tls,
   )
-  let status = 0
+  let status = 1 // a socket that closes without a Status is no success
   socket.on('message', (data: Buffer) => {
     const said = data.subarray(1)
     if (data[0] === 1) process.stdout.write(said)

@@ -40,6 +40,7 @@ export function admission(o: AdmitOptions): Admit {
       if (!old && resource === 'pods') admitPod(o.store(), draft)
       if (old && resource === 'services') keepAllocations(draft, old)
       applyDefaults(resource, draft)
+      if (!old && resource === 'nodes') taintNewNode(draft)
       if (!old && resource === 'pods') draft.status = { phase: 'Pending', qosClass: qosClassOf(draft) }
       const faults = draft.metadata.deletionTimestamp ? [] : faultsOf(resource, draft, old)
       if (faults.length > 0) throw invalid(r.kind, r.group, draft.metadata.name ?? '', faults)
@@ -50,6 +51,14 @@ export function admission(o: AdmitOptions): Admit {
 
 /** Kinds whose status comes with their creation, because the one who creates them knows it. */
 const bornWithStatus = new Set(['nodes', 'namespaces', 'pods'])
+
+/** Admission plugin TaintNodesByCondition: no pod is bound to a node between its registration and its first Ready. */
+function taintNewNode(node: KubeObject): void {
+  const spec = (node.spec ?? {}) as { taints?: { key: string; effect: string }[] }
+  const notReady = { key: 'node.kubernetes.io/not-ready', effect: 'NoSchedule' }
+  if (spec.taints?.some(({ key, effect }) => key === notReady.key && effect === notReady.effect)) return
+  node.spec = { ...spec, taints: [...(spec.taints ?? []), notReady] }
+}
 
 function onCreate(store: Store, resource: string, namespaced: boolean, draft: KubeObject): void {
   const { namespace, name } = draft.metadata
