@@ -6,10 +6,6 @@ export const labError = errorTable({
     text: (d: { uid: number }) => `The lab makes namespaces and cgroups, which takes root; this is user id ${d.uid}`,
     remedy: 'Run it as root: sudo make lab.',
   },
-  ERR_LAB_TOOLS_MISSING: {
-    text: (d: { tools: readonly string[] }) => `Programs the lab needs are not on PATH: ${d.tools.join(', ')}`,
-    remedy: 'make lab installs them on Debian and Ubuntu; elsewhere install iproute2, nftables, util-linux, procps and openssl.',
-  },
   ERR_LAB_COMMAND: {
     text: (d: { argv: readonly string[]; status: number; stderr: string }) =>
       `${d.argv.join(' ')} ${d.status < 0 ? 'could not be started' : `ended with status ${d.status}`}${d.stderr === '' ? '' : `: ${d.stderr}`}`,
