@@ -100,7 +100,9 @@ export async function runLab(argv: readonly string[]): Promise<number> {
   command('ssh', 'a shell on a node')
     .argument('<node>', 'k8s-ctr, k8s-w1, …')
     .action(async (node: string, { name }: { name: string }) => {
-      status = await inside(name, node, ['sh', '-c', 'cd; exec bash -l'])
+      // A terminal born on the node: the caller's has no name there, and a shell on it no job control.
+      const terminal = process.stdin.isTTY ? "script --quiet --return --command 'bash -l' /dev/null" : 'bash -l'
+      status = await inside(name, node, ['sh', '-c', `cd; exec ${terminal}`])
     })
   command('logs', 'what a program of the lab has said')
     .argument('[part]', 'control-plane, internet, kubelet-k8s-w1, …')

@@ -39,9 +39,28 @@ test('without a lab each command says so and ends with 2; an unknown one too', (
   assert.equal(lab('no-such').status, 2)
 })
 
+/** What the story printed below the prompts whose line matches, in order. */
+function shownBelow(story: string, line: RegExp): string[] {
+  const prompts = story.split(/^(?=root@[\w-]+:~# )/m)
+  return prompts.filter((block) => line.test(block.split('\n')[0]!)).map((block) => block.split('\n').slice(1).join('\n').trim())
+}
+
 test('the story of make lab is told to its end', () => {
   const { status, output } = lab('up')
   assert.equal(status, 0, output)
+  const [wrong, right] = shownBelow(output, /get pod host-pod-k8s-w1 -owide/)
+  assert.match(wrong!, /Running .* 10\.0\.2\.15 +k8s-w1/)
+  assert.match(right!, /Running .* 192\.168\.10\.101 +k8s-w1/, 'the address of a pod on the node’s network follows --node-ip')
+  const [missed, reached] = shownBelow(output, /exec host-pod-k8s-w1 -- hostname/)
+  assert.match(missed!, /could not find the requested resource/)
+  assert.equal(reached!.split('\n')[0], 'k8s-w1')
+  const own = /curl-pod .* (10\.244\.0\.\d+) +k8s-ctr/.exec(output)![1]!
+  assert.match(shownBelow(output, /kubectl exec -it curl-pod -- curl/)[0]!, new RegExp(`^Hostname: webpod.*\nRemoteAddr: ${own}:\\d+`))
+  for (const node of ['k8s-w1', 'k8s-ctr']) {
+    const [before, after] = shownBelow(output, new RegExp(`^root@${node}:~# nft list table inet twill \\| grep -wF`))
+    assert.match(before!, /10\.96\.\d+\.\d+ \. tcp \. 80 : 10\.244\.1\.\d+ \. 80/, `the pod's rules on ${node}`)
+    assert.equal(after, '', `the pod's rules are gone from ${node}`)
+  }
   for (const step of [
     '1. Nodes',
     '2. No CNI',
@@ -61,6 +80,21 @@ test('exec has the exit status of its command; a node that is none is named', ()
   const { status, output } = lab('exec', 'k8s-w9', '--', 'true')
   assert.equal(status, 2)
   assert.match(output, /k8s-ctr, k8s-w1, k8s-w2/)
+})
+
+test('exec and ssh give a terminal: kubectl exec -it has one in the pod, ssh one on the node, and both end with the status of what ran', () => {
+  const typed = (command: string, input: string): Ran => {
+    const argv = ['--quiet', '--return', '--echo', 'never', '--command', command, '/dev/null']
+    const env = { ...process.env, SHELL: '/bin/bash', TERM: 'dumb' }
+    const done = spawnSync('script', argv, { encoding: 'utf8', timeout: 60_000, input, env })
+    return { status: done.status, output: (done.stdout + done.stderr).replaceAll('\r', '') }
+  }
+  const ssh = typed('bin/twill lab ssh k8s-w1', 'tty; hostname; pwd; stty -a | head -1\nexit 7\n')
+  assert.equal(ssh.status, 7, ssh.output)
+  assert.match(ssh.output, /\/dev\/pts\/\d+\nk8s-w1\n\/root\nspeed /)
+  const pod = typed('bin/twill lab exec k8s-ctr -- kubectl exec -it curl-pod -- sh', 'tty; hostname\nexit 5\n')
+  assert.match(pod.output, /\/dev\/pts\/\d+\ncurl-pod\n/)
+  assert.equal(pod.status, 5, pod.output)
 })
 
 test('status tells programs that all is alive', () => {

@@ -57,7 +57,7 @@ export function prepareNode(topology: Topology, node: LabNode, trees: CgroupTree
   else writeFileSync(`${bin}/kubectl`, part('kubectl "$@"'), { mode: 0o755 })
   writeFileSync(`${bin}/twill-lab-kubelet`, part('kubelet'), { mode: 0o755 })
   mkdirSync(`${dir}/files/root`, { recursive: true })
-  copyFileSync(`${repo}/lab/manifests/webpod.yaml`, `${dir}/files/root/webpod.yml`)
+  for (const name of ['host-pod', 'webpod']) copyFileSync(`${repo}/lab/manifests/${name}.yaml`, `${dir}/files/root/${name}.yml`)
 }
 
 /** Bind mounts: source, target, options. */

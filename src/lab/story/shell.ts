@@ -16,6 +16,8 @@ export interface Command {
   readonly pick?: (lines: readonly string[]) => readonly string[]
   /** The output proves something by failing. */
   readonly mayFail?: boolean
+  /** Run at a terminal of its own (script(1)), as `kubectl exec -it` wants one. */
+  readonly tty?: boolean
   readonly deadlineMs?: number
 }
 
@@ -39,17 +41,20 @@ export class Shell {
   }
 
   /** Runs a command without showing it. */
-  quietly(on: string, line: string): Promise<Ran> {
+  async quietly(on: string, line: string, tty = false): Promise<Ran> {
     const node = this.#state.nodes.find((n) => n.name === on)!
-    return tryRun(onNode(this.#state.lab, node, ['bash', '-c', line]), { env: nodeEnvironment(on), cwd: '/' })
+    const argv = tty ? ['script', '--quiet', '--return', '--command', line, '/dev/null'] : ['bash', '-c', line]
+    const ran = await tryRun(onNode(this.#state.lab, node, argv), { env: nodeEnvironment(on), cwd: '/' })
+    // A terminal ends lines with CR LF, and echoes the end of our empty input as ^@ or ^D.
+    return tty ? { ...ran, stdout: ran.stdout.replaceAll(/\r|\^[@D]\x08*/g, '') } : ran
   }
 
   /** Runs and shows a command. @returns its output. @throws {TwillError} ERR_LAB_STORY if it never shows what it must. */
   async type(command: Command): Promise<string> {
-    const { on, line, expect, pick = (lines) => lines, mayFail = false, deadlineMs = 20_000 } = command
+    const { on, line, expect, pick = (lines) => lines, mayFail = false, tty = false, deadlineMs = 20_000 } = command
     let ran: Ran = { status: -1, stdout: '', stderr: '' }
     const fits = async (): Promise<boolean> => {
-      ran = await this.quietly(on, line)
+      ran = await this.quietly(on, line, tty)
       const output = ran.stdout + ran.stderr
       if (expect === undefined) return mayFail || ran.status === 0
       return typeof expect === 'function' ? expect(output) : expect.test(output)

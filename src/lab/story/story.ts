@@ -41,14 +41,21 @@ export async function tellStory(state: LabState, { iface, kubectl }: StoryOption
   shell.step(
     3,
     'The wrong address',
-    'The workers announce 10.0.2.15: asked from the control plane, that address is the control plane itself.',
+    'The workers announce 10.0.2.15: asked from the control plane, that address is the control plane itself, so exec and logs miss.',
   )
   await ctr('ip route get 10.0.2.15')
+  await w1('cp /root/host-pod.yml /etc/kubernetes/manifests/')
+  await ctr('kubectl get pod host-pod-k8s-w1 -owide', { expect: /1\/1 +Running .* 10\.0\.2\.15 / })
+  await ctr('kubectl exec host-pod-k8s-w1 -- hostname', { expect: /could not find the requested resource/ })
+  shell.say('  (asked by that address, the kubelet of k8s-ctr answered: it has no such pod)')
   for (const { name, ip } of state.nodes.filter((n) => n.name !== 'k8s-ctr')) {
     const sed = `sed -i 's/^KUBELET_KUBEADM_ARGS="/&--node-ip=${ip} /' /var/lib/kubelet/kubeadm-flags.env`
     await shell.type({ on: name, line: `${sed} && systemctl daemon-reexec && systemctl restart kubelet` })
   }
   await ctr('kubectl get node -owide', { expect: /k8s-w1 .*192\.168\.10\.101[\s\S]*k8s-w2 .*192\.168\.10\.102/ })
+  await ctr('kubectl get pod host-pod-k8s-w1 -owide', { expect: /1\/1 +Running .* 192\.168\.10\.101 / })
+  await ctr('kubectl exec host-pod-k8s-w1 -- hostname', { expect: /^k8s-w1$/m })
+  await w1('rm /etc/kubernetes/manifests/host-pod.yml')
 
   shell.step(
     4,
@@ -84,15 +91,13 @@ export async function tellStory(state: LabState, { iface, kubectl }: StoryOption
   await ctr('kubectl get pod -owide', { expect: /curl-pod +1\/1[\s\S]*webpod\S+ +1\/1[\s\S]*webpod\S+ +1\/1/ })
   await ctr('kubectl get deploy,svc,ep webpod -owide', {
     expect: /\d:80,/,
-    pick: (lines: readonly string[]) => lines.filter((l) => !/^Warning/.test(l)),
+    pick: withoutWarnings,
   })
-  const ips = await shell.quietly(
-    'k8s-ctr',
-    `kubectl get pod -l app=webpod --field-selector spec.nodeName=k8s-w1 -o jsonpath='{.items[0].status.podIP}'`,
-  )
-  const podIp = ips.stdout.trim()
+  const ofWebPod = (path: string): string => `kubectl get pod -l app=webpod --field-selector spec.nodeName=k8s-w1 -o jsonpath='${path}'`
+  const podIp = (await shell.quietly('k8s-ctr', ofWebPod('{.items[0].status.podIP}'))).stdout
   const own = (await shell.quietly('k8s-ctr', `kubectl get pod curl-pod -o jsonpath='{.status.podIP}'`)).stdout.trim()
-  await ctr(`kubectl exec curl-pod -- curl -s ${podIp}`, {
+  await ctr(`kubectl exec -it curl-pod -- curl -s ${podIp}`, {
+    tty: true,
     expect: new RegExp(`RemoteAddr: ${own}:`),
     pick: matching(/Hostname|RemoteAddr/),
   })
@@ -110,12 +115,22 @@ export async function tellStory(state: LabState, { iface, kubectl }: StoryOption
   const way = await packetsWay(state, 'k8s-ctr', 'k8s-w1', podIp, () => shell.quietly('k8s-ctr', curl))
   shell.say([`  curl-pod ${own} on k8s-ctr asks ${podIp} on k8s-w1`, ...way].join('\n'))
 
-  shell.step(8, 'Delete', 'With the pod go its veth, its address file and its rules.')
-  const veths = count((await shell.quietly('k8s-ctr', 'bridge link')).stdout)
-  await ctr('kubectl delete pod curl-pod', { expect: /deleted/ })
-  await ctr('ls /var/lib/cni/networks/cbr0', { expect: (output: string) => !output.split('\n').includes(own) })
-  await ctr('bridge link', { expect: (output: string) => count(output) === veths - 1 })
-  shell.say(`  veths on cni0: ${veths} before, ${veths - 1} now`)
+  shell.step(8, 'Delete', 'With the pod go its veth, its address file and its rules; the Deployment’s next pod comes with its own.')
+  const pod = (await shell.quietly('k8s-ctr', ofWebPod('{.items[0].metadata.name}'))).stdout
+  const record = `grep -h default/${pod} /run/twill/attachments/* | grep -o -m 1 'veth[0-9a-f]*'`
+  const veth = (await shell.quietly('k8s-w1', record)).stdout.split('\n')[0]!
+  const rules = `nft list table inet twill | grep -wF ${podIp}`
+  const has = (word: string) => (output: string) => output.split(/\s+/).includes(word)
+  await w1('ls /var/lib/cni/networks/cbr0', { expect: has(podIp) })
+  await w1(`ip -br link show ${veth}`)
+  await w1(rules)
+  await ctr(rules)
+  await ctr(`kubectl delete pod ${pod}`, { expect: /deleted/ })
+  await w1('ls /var/lib/cni/networks/cbr0', { expect: (output: string) => !has(podIp)(output) })
+  await w1(`ip -br link show ${veth}`, { expect: /does not exist/ })
+  await w1(rules, { expect: /^$/ })
+  await ctr(rules, { expect: /^$/ })
+  await ctr('kubectl get ep webpod', { expect: /\d:80,/, pick: withoutWarnings })
 }
 
 /** With --iface left out every node announces 10.0.2.15. */
@@ -148,4 +163,4 @@ const first =
   (n: number) =>
   (lines: readonly string[]): readonly string[] =>
     lines.slice(0, n)
-const count = (text: string): number => text.split('\n').filter((line) => /\bveth/.test(line)).length
+const withoutWarnings = (lines: readonly string[]): readonly string[] => lines.filter((line) => !line.startsWith('Warning'))
