@@ -24,7 +24,7 @@ export const configError = errorTable({
   ERR_BACKEND_TO_COME: {
     text: (d: { type: string; available: readonly string[] }) =>
       `Backend.Type "${d.type}" is a Flannel backend that this version of Twill does not have yet; it has: ${d.available.join(', ')}`,
-    remedy: 'Set Backend.Type to vxlan in net-conf.json, or keep Flannel on this cluster until the backend is there.',
+    remedy: 'Set Backend.Type to one of those in net-conf.json, or keep Flannel on this cluster until the backend is there.',
   },
   ERR_FAMILY_TO_COME: {
     text: (_d: object) => 'EnableIPv6 is true, but this version of Twill carries pod networks over IPv4 only',

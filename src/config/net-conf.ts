@@ -6,37 +6,26 @@
 import { configError } from '#config/errors.ts'
 import { canonicalNetwork, familyOf } from '#net/ip.ts'
 
-export interface VxlanConfig {
-  readonly vni: number
-  /** UDP port; 8472 is what the kernel takes when Port is 0 or absent. */
-  readonly port: number
-  /** Of the underlay; absent = the interface's. */
-  readonly mtu?: number
-  readonly gbp: boolean
-  readonly learning: boolean
-  readonly directRouting: boolean
-}
-
-export interface NetConf {
+/** `B` is what the backend's own keys make. */
+export interface NetConf<B = unknown> {
   /** Masked; absent if not configured. */
   readonly network?: string
   readonly enableIPv4: boolean
   /** Flannel's nft mode. Twill always uses nftables; the modes differ in which packets are masqueraded. */
   readonly enableNFTables: boolean
-  /** Lower case. */
-  readonly backendType: string
-  readonly vxlan: VxlanConfig
+  readonly backend: B
 }
+
+/** What may stand in Backend.Type, and how its other keys are read. */
+export type BackendTypes<B> = ReadonlyMap<string, { configure(keys: Keys): B }>
 
 /** Backend types of Flannel, in its own order. */
 export const FLANNEL_BACKENDS = ['vxlan', 'host-gw', 'wireguard', 'udp', 'ipip', 'ipsec', 'extension', 'tencent-vpc', 'alloc'] as const
-export const BACKENDS = ['vxlan'] as const
-const KERNEL_VXLAN_PORT = 8472
 
 type Json = Readonly<Record<string, unknown>>
 
-/** One JSON object with keys in any case; wrong types go to `problems` and give the default. */
-class Keys {
+/** One JSON object with keys in any case. A value of the wrong type is noted as a problem and reads as if it were absent. */
+export class Keys {
   readonly #values = new Map<string, unknown>()
   readonly #path: string
   readonly #problems: string[]
@@ -72,10 +61,10 @@ class Keys {
 }
 
 /**
- * Parses the text of net-conf.json; `path` is for messages.
+ * Parses the text of net-conf.json; `path` is for messages, `backends` are those there are, by Backend.Type.
  * @throws {TwillError} ERR_NET_CONF with every problem, ERR_BACKEND_TO_COME, ERR_FAMILY_TO_COME.
  */
-export function parseNetConf(text: string, path: string): NetConf {
+export function parseNetConf<B>(text: string, path: string, backends: BackendTypes<B>): NetConf<B> {
   const problems: string[] = []
   const top = new Keys(parseObject(text, path), '', problems)
 
@@ -96,29 +85,15 @@ export function parseNetConf(text: string, path: string): NetConf {
   const object = top.object('Backend')
   const backend = new Keys(object ?? {}, 'Backend.', problems)
   const found = backend.text('Type')
-  const backendType = object === undefined ? 'udp' : (found ?? '').toLowerCase() // udp: Flannel's default for an absent Backend
-  if (!(FLANNEL_BACKENDS as readonly string[]).includes(backendType)) backend.fail('Type', found ?? null, FLANNEL_BACKENDS.join(', '))
-  const vxlan = backendType === 'vxlan' ? parseVxlan(backend) : vxlanDefaults
+  const type = object === undefined ? 'udp' : (found ?? '').toLowerCase() // udp: Flannel's default for an absent Backend
+  const known = [...new Set([...backends.keys(), ...FLANNEL_BACKENDS])]
+  if (!known.includes(type)) backend.fail('Type', found ?? null, known.join(', '))
+  const configured = backends.get(type)?.configure(backend)
 
   if (problems.length > 0) throw configError.ERR_NET_CONF({ path, problems })
-  if (!(BACKENDS as readonly string[]).includes(backendType))
-    throw configError.ERR_BACKEND_TO_COME({ type: backendType, available: BACKENDS })
+  if (configured === undefined) throw configError.ERR_BACKEND_TO_COME({ type, available: [...backends.keys()] })
   if (enableIPv6) throw configError.ERR_FAMILY_TO_COME({})
-  return Object.freeze({ ...(network && { network }), enableIPv4, enableNFTables, backendType, vxlan })
-}
-
-const vxlanDefaults: VxlanConfig = { vni: 1, port: KERNEL_VXLAN_PORT, gbp: false, learning: false, directRouting: false }
-
-function parseVxlan(keys: Keys): VxlanConfig {
-  const mtu = keys.int('MTU', 0, 65535) || undefined
-  return {
-    vni: keys.int('VNI', 0, 2 ** 24 - 1) ?? vxlanDefaults.vni,
-    port: keys.int('Port', 0, 65535) || vxlanDefaults.port,
-    ...(mtu !== undefined && { mtu }),
-    gbp: keys.bool('GBP') ?? false,
-    learning: keys.bool('Learning') ?? false,
-    directRouting: keys.bool('DirectRouting') ?? false,
-  }
+  return Object.freeze({ ...(network && { network }), enableIPv4, enableNFTables, backend: configured })
 }
 
 function parseObject(text: string, path: string): Json {

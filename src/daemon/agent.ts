@@ -27,7 +27,6 @@ import { Teller } from '#daemon/tell.ts'
 import type { Finding, NodeRecord } from '#model/cluster.ts'
 import type { FileItem, HostView, Kernel } from '#model/kernel.ts'
 import type { Phase } from '#model/status.ts'
-import { backends } from '#plan/backends/all.ts'
 import type { Backend, Self } from '#plan/backends/backend.ts'
 import { nodeItems } from '#plan/node.ts'
 import { scopeOf, sweepOf } from '#plan/sweep.ts'
@@ -41,7 +40,7 @@ export interface PodDoor {
 
 export interface AgentParts {
   readonly flags: Flags
-  readonly conf: NetConf
+  readonly conf: NetConf<Backend>
   /** Normalised annotation prefix. */
   readonly prefix: string
   readonly env: Environment
@@ -85,7 +84,7 @@ export class Agent {
   constructor(parts: AgentParts) {
     const { cluster, log, clock, prefix, flags, conf } = parts
     this.parts = parts
-    this.backend = backends.get(conf.backendType)!
+    this.backend = conf.backend
     this.announcer = new Announcer({ cluster, log, clock, prefix, setCondition: flags['set-node-network-unavailable'] })
     this.#teller = new Teller(cluster, log)
   }
@@ -237,7 +236,7 @@ export class Agent {
     this.steward ??= new Steward({
       kernel: this.kernel!,
       scope: scopeOf({
-        device: this.backend.device(conf),
+        device: this.backend.device(self.family),
         host,
         flags,
         sysctls: nodeItems(self, this.backend, flags).flatMap((item) => (item.kind === 'sysctl' ? [item.path] : [])),
@@ -247,7 +246,7 @@ export class Agent {
       date: clock.date,
       onDrift: () => this.#bell.ring('kernel'),
     })
-    this.plans = new Plans({ self, host, backend: this.backend, flags, desired: this.steward.desired })
+    this.plans = new Plans({ self, host, conf, flags, desired: this.steward.desired })
     this.plans.planNode()
     this.#announceBell.ring('self')
   }

@@ -19,6 +19,8 @@ import { Agent, type AgentParts } from '#daemon/agent.ts'
 import { startHealth, startStatusSocket } from '#daemon/listen.ts'
 import { planOf, statusOf } from '#daemon/status.ts'
 import type { FileItem } from '#model/kernel.ts'
+import { backends } from '#plan/backends/all.ts'
+import type { Backend } from '#plan/backends/backend.ts'
 import { STOCK_CONFLIST } from '#plan/files.ts'
 
 /** Socket of `twill status`, below --run-dir. */
@@ -114,14 +116,14 @@ async function openDoor(flags: Flags, log: Log, kernel: Parameters<NonNullable<A
   return { count: () => server.attachments().length, close: () => server.close() }
 }
 
-function readNetConf(path: string): NetConf {
+function readNetConf(path: string): NetConf<Backend> {
   let text: string
   try {
     text = readFileSync(path, 'utf8')
   } catch (error) {
     throw configError.ERR_NET_CONF_READ({ path }, error)
   }
-  return parseNetConf(text, path)
+  return parseNetConf(text, path, backends)
 }
 
 /** The ConfigMap's conflist where it is mounted, else the stock one: byte for byte either way. */

@@ -1,5 +1,6 @@
 /** Who was touched, into what is wanted: calls the planner of each owner and keeps the findings. An event costs its own owner only. */
 import type { Flags } from '#config/flags.ts'
+import type { NetConf } from '#config/net-conf.ts'
 import type { Refusal } from '#daemon/steward.ts'
 import type { EndpointSlice, Finding, Snapshot } from '#model/cluster.ts'
 import type { HostView } from '#model/kernel.ts'
@@ -27,16 +28,19 @@ export class Plans {
   readonly faults: Faults
   readonly peers = new Map<string, PeerStatus>()
   readonly #flags: Flags
+  /** Which of Flannel's two modes masquerades. */
+  readonly #mode: 'nftables' | 'iptables'
   readonly #desired: Desired
   /** Owners by kind that have been planned, with the endpoints that a service has at most. */
   readonly #planned = { node: new Set<string>(), service: new Map<string, number>() }
   #trust: Trust = { nodes: false, services: false }
   #endpoints = -1
 
-  constructor(o: { self: Self; host: HostView; backend: Backend; flags: Flags; desired: Desired }) {
+  constructor(o: { self: Self; host: HostView; conf: NetConf<Backend>; flags: Flags; desired: Desired }) {
     const { name, why } = o.self.uplink
     this.self = o.self
-    this.backend = o.backend
+    this.backend = o.conf.backend
+    this.#mode = o.conf.enableNFTables ? 'nftables' : 'iptables'
     this.#flags = o.flags
     this.#desired = o.desired
     this.faults = new Faults({ node: o.self.node, uplink: name, why, alternatives: alternatives(o.host, name, o.self.family) })
@@ -44,7 +48,7 @@ export class Plans {
 
   /** What the node wants whoever its peers are. */
   planNode(): void {
-    const { network, subnet, conf } = this.self
+    const { network, subnet } = this.self
     const flags = this.#flags
     this.#desired.setOwner('node', nodeItems(this.self, this.backend, flags))
     this.#desired.setOwner(
@@ -54,7 +58,7 @@ export class Plans {
         ipMasq: flags['ip-masq'],
         forwardRules: flags['iptables-forward-rules'],
         randomFully: !flags['ip-masq-fully-random-disable'],
-        mode: conf.enableNFTables ? 'nftables' : 'iptables',
+        mode: this.#mode,
       }),
     )
     this.#planServiceBase(0)

@@ -9,8 +9,9 @@ import { addressOf, canonicalIp, type Family, familyOf } from '#net/ip.ts'
 import { randomMac } from '#net/mac.ts'
 import type { Backend, Self } from '#plan/backends/backend.ts'
 import { vtepMac } from '#plan/backends/vxlan.ts'
-import { chooseInterface, directDevice, type Uplink } from '#plan/interface.ts'
+import { chooseInterface, type Uplink } from '#plan/interface.ts'
 import { keysOf, outsideNetwork, podCidrOf } from '#plan/leases.ts'
+import { underlayRoutes, waysOf } from '#plan/ways.ts'
 
 export interface SelfInput {
   readonly kernel: Kernel
@@ -39,13 +40,17 @@ export async function deriveSelf(o: SelfInput): Promise<SelfResult> {
   const outside = outsideNetwork(node.name, lease.subnet, network)
   if (outside) return { missing: outside, host }
 
-  const device = backend.device(conf)
+  const device = backend.device(FAMILY)
   const existing = host.links.find((link) => link.name === device && link.kind === backend.type)?.mac
   const mac = o.mac ?? existing ?? storedMac(node) ?? randomMac(o.random)
   // A public IP that no interface holds (NAT) cannot be a source address: the tunnel would be dead.
   const local = host.addresses.some((a) => addressOf(a.cidr) === uplink.publicIp) ? uplink.publicIp : uplink.address
-  const direct = (ip: string): string | undefined => directDevice(host, ip)
-  return { self: { node: node.name, family: FAMILY, network, subnet: lease.subnet, uplink, conf, mac, local, directDevice: direct }, host }
+  const routes = underlayRoutes(host.routes, network)
+  const { subnet } = lease
+  const self = { node: node.name, family: FAMILY, network, subnet, uplink, mac, local, routes, wayTo: waysOf(routes) }
+  const unfit = backend.unfit(self)
+  if (unfit) return { missing: { severity: 'error', subject: `node ${node.name}`, ...unfit }, host }
+  return { self, host }
 }
 
 async function chooseUplink({ kernel, flags, node }: SelfInput, host: HostView): Promise<{ uplink?: Uplink; misses: readonly string[] }> {

@@ -33,10 +33,10 @@ export function statusOf(agent: Agent): StatusDocument {
   }
 }
 
-function leaseOf({ plans, backend, announcer, parts }: Agent): Pick<StatusDocument, 'lease' | 'interface' | 'backend'> {
+function leaseOf({ plans, backend, announcer }: Agent): Pick<StatusDocument, 'lease' | 'interface' | 'backend'> {
   const { self } = plans!
   const { name, address, mtu, why, publicIp } = self.uplink
-  const device = backend.device(parts.conf)
+  const device = backend.device(self.family)
   return {
     lease: { network: self.network, subnet: self.subnet, publicIp, announced: announcer.done },
     interface: { name, address, mtu, why },

@@ -9,6 +9,7 @@ import type { AgentParts } from '#daemon/agent.ts'
 import { FakeKernel } from '#kernel/fake.ts'
 import type { EndpointSlice, NodeRecord, Service } from '#model/cluster.ts'
 import type { Kernel, Op, Outcome } from '#model/kernel.ts'
+import { backends } from '#plan/backends/all.ts'
 import { STOCK_CONFLIST } from '#plan/files.ts'
 
 export const PREFIX = 'flannel.alpha.coreos.com/'
@@ -140,7 +141,11 @@ export function agentParts(world: World): AgentParts {
   const flags = parseCommandLine(['--kube-subnet-mgr', '--ip-masq', `--subnet-file=${dir}/subnet.env`, ...(world.argv ?? [])], {}).flags
   return {
     flags,
-    conf: parseNetConf(JSON.stringify(world.netConf ?? { Network: '10.244.0.0/16', Backend: { Type: 'vxlan' } }), 'net-conf.json'),
+    conf: parseNetConf(
+      JSON.stringify(world.netConf ?? { Network: '10.244.0.0/16', Backend: { Type: 'vxlan' } }),
+      'net-conf.json',
+      backends,
+    ),
     prefix: PREFIX,
     env: { NODE_NAME: world.node },
     log: world.log ?? silentLog,

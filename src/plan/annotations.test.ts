@@ -3,9 +3,8 @@ import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import type { NodeRecord } from '#model/cluster.ts'
 import { announcement, announcementPatch, networkAvailablePatch } from '#plan/annotations.ts'
-import { vxlan } from '#plan/backends/vxlan.ts'
 import { STOCK_CONFLIST, subnetEnv } from '#plan/files.ts'
-import { selfOf } from '#plan/testing.ts'
+import { selfOf, vxlan } from '#plan/testing.ts'
 
 const prefix = 'flannel.alpha.coreos.com/'
 const bare: NodeRecord = { name: 'k8s-w1', uid: 'u', podCIDRs: ['10.244.2.0/24'], annotations: {}, internalIPs: [] }

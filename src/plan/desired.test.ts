@@ -2,9 +2,8 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { type Item, keyOf, type LinkItem, type Op, type Outcome, show, showOp } from '#model/kernel.ts'
-import { vxlan } from '#plan/backends/vxlan.ts'
 import { Desired } from '#plan/desired.ts'
-import { leaseOf, selfOf } from '#plan/testing.ts'
+import { leaseOf, selfOf, vxlan } from '#plan/testing.ts'
 
 const always = (): boolean => true
 const lines = (ops: readonly Op[]): string[] => ops.map(showOp)

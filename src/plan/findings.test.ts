@@ -1,10 +1,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { Finding, NodeRecord } from '#model/cluster.ts'
-import { vxlan } from '#plan/backends/vxlan.ts'
 import { Faults } from '#plan/findings.ts'
 import { planPeer } from '#plan/peers.ts'
-import { leaseOf, recordOf, selfOf } from '#plan/testing.ts'
+import { leaseOf, recordOf, selfOf, vxlan } from '#plan/testing.ts'
 
 const witness = {
   node: 'k8s-w1',

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { HostView } from '#model/kernel.ts'
-import { alternatives, chooseInterface, directDevice, type InterfaceWish, usableAddresses } from '#plan/interface.ts'
+import { alternatives, chooseInterface, type InterfaceWish, usableAddresses } from '#plan/interface.ts'
 import { vagrantHost } from '#plan/testing.ts'
 
 const none: InterfaceWish = { family: 4, iface: [], regex: [], publicIp: '' }
@@ -86,12 +86,6 @@ test('addresses: global before link-local, permanent before leased, temporary la
     ],
   }
   assert.deepEqual(usableAddresses(host, 'eth1', 4), ['192.168.10.4', '192.168.10.2', '192.168.10.1', '169.254.1.1'])
-})
-
-test('directly reachable: the longest prefix decides, and a router in between says no', () => {
-  assert.equal(directDevice(vagrantHost, '192.168.10.102'), 'eth1')
-  assert.equal(directDevice(vagrantHost, '192.168.20.102'), undefined)
-  assert.equal(directDevice({ ...vagrantHost, routes: [] }, '192.168.10.102'), undefined)
 })
 
 test('what --iface could name instead', () => {

@@ -5,8 +5,8 @@
  * behind NAT) is announced as it is, while packets leave from the default route's interface.
  * @module
  */
-import type { HostAddress, HostLink, HostRoute, HostView } from '#model/kernel.ts'
-import { addressOf, canonicalIp, contains, type Family, familyOf, parseCidr, parseIp } from '#net/ip.ts'
+import type { HostAddress, HostLink, HostView } from '#model/kernel.ts'
+import { addressOf, canonicalIp, type Family, familyOf } from '#net/ip.ts'
 
 export interface InterfaceWish {
   readonly family: Family
@@ -123,16 +123,4 @@ export function alternatives(host: HostView, chosen: string, family: Family): { 
       const address = usableAddresses(host, link.name, family)[0]
       return address === undefined ? [] : [{ dev: link.name, address }]
     })
-}
-
-/** The device that packets to `ip` leave by when no router is between, else undefined: longest prefix, then lowest metric. */
-export function directDevice(host: HostView, ip: string): string | undefined {
-  const parsed = parseIp(ip)
-  if (!parsed) return undefined
-  const length = (route: HostRoute): number => parseCidr(route.dst)!.prefix
-  const [best] = host.routes
-    .filter((route) => contains(parseCidr(route.dst)!, parsed))
-    .toSorted((a, b) => length(b) - length(a) || a.metric - b.metric)
-  const hop = best?.hops.length === 1 ? best.hops[0] : undefined
-  return hop?.via === undefined ? hop?.dev : undefined
 }

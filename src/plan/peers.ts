@@ -46,13 +46,6 @@ function faultOf(self: Self, backend: Backend, lease: Lease): Finding | undefine
       remedy: `Delete and re-create one of the two Node objects, so that kube-controller-manager gives it a pod CIDR of its own.`,
     }
   }
-  const problem = backend.problem(lease)
-  if (problem === undefined) return undefined
-  return {
-    id: 'bad-annotation',
-    severity: 'error',
-    subject,
-    text: `${lease.node} cannot be reached by ${backend.type}: ${problem}`,
-    remedy: `The agent on ${lease.node} writes this annotation: see its log, and restart it.`,
-  }
+  const fault = backend.fault(self, lease)
+  return fault && { severity: 'error', subject, ...fault }
 }

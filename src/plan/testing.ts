@@ -1,9 +1,11 @@
 /** For tests: the node k8s-w1 of the golden state, as a planner's Self. */
-import { type NetConf, parseNetConf } from '#config/net-conf.ts'
+import { parseNetConf } from '#config/net-conf.ts'
 import type { Lease, NodeRecord } from '#model/cluster.ts'
 import type { HostView } from '#model/kernel.ts'
-import type { Self } from '#plan/backends/backend.ts'
-import { directDevice } from '#plan/interface.ts'
+import type { Backend, BackendType, Self } from '#plan/backends/backend.ts'
+import { vxlan as vxlanType } from '#plan/backends/vxlan.ts'
+import type { Uplink } from '#plan/interface.ts'
+import { underlayRoutes, waysOf } from '#plan/ways.ts'
 
 /** Two interfaces as Vagrant makes them: eth0 behind NAT with the default route, eth1 on the network that the nodes share. */
 export const vagrantHost: HostView = {
@@ -25,20 +27,37 @@ export const vagrantHost: HostView = {
   ],
 }
 
-export const confOf = (vxlan: object = {}): NetConf =>
-  parseNetConf(JSON.stringify({ Network: '10.244.0.0/16', Backend: { Type: 'vxlan', ...vxlan } }), 'net-conf.json')
+/** A backend as net-conf.json configures it; `keys` are those beside Type. */
+export const backendOf = (kind: BackendType, keys: object = {}): Backend =>
+  parseNetConf(
+    JSON.stringify({ Network: '10.244.0.0/16', Backend: { Type: kind.type, ...keys } }),
+    'net-conf.json',
+    new Map([[kind.type, kind]]),
+  ).backend
 
-export function selfOf(o: Partial<Self> = {}): Self {
+/** vxlan as it comes. */
+export const vxlan = backendOf(vxlanType)
+
+/** What may differ; the way to peers follows from `routes`. */
+export type SelfWish = Partial<Omit<Self, 'wayTo'>>
+
+export const uplinkOf = (o: Partial<Uplink> = {}): Uplink => ({
+  ...{ name: 'eth1', mtu: 1500, address: '192.168.10.101', publicIp: '192.168.10.101', why: '--iface=eth1' },
+  ...o,
+})
+
+export function selfOf({ routes = vagrantHost.routes, ...o }: SelfWish = {}): Self {
+  const outside = underlayRoutes(routes, o.network ?? '10.244.0.0/16')
   return {
     node: 'k8s-w1',
     family: 4,
     network: '10.244.0.0/16',
     subnet: '10.244.2.0/24',
-    uplink: { name: 'eth1', mtu: 1500, address: '192.168.10.101', publicIp: '192.168.10.101', why: '--iface=eth1' },
-    conf: confOf(),
+    uplink: uplinkOf(),
     mac: '8a:75:43:39:9c:7b',
     local: '192.168.10.101',
-    directDevice: (ip) => directDevice(vagrantHost, ip),
+    routes: outside,
+    wayTo: waysOf(outside),
     ...o,
   }
 }
@@ -53,6 +72,19 @@ export function leaseOf(o: Partial<Lease> = {}): Lease {
     backendData: { VNI: 1, VtepMAC: '16:e4:eb:80:b9:7e' },
     ...o,
   }
+}
+
+/** The same two nodes in their other family. */
+export const dualStack: { readonly self: SelfWish; readonly lease: Partial<Lease> } = {
+  self: {
+    family: 6,
+    network: 'fd00:10:244::/56',
+    subnet: 'fd00:10:244:2::/64',
+    local: 'fd00:192:168:10::101',
+    uplink: uplinkOf({ address: 'fd00:192:168:10::101', publicIp: 'fd00:192:168:10::101' }),
+    routes: [{ dst: 'fd00:192:168:10::/64', hops: [{ dev: 'eth1' }], metric: 1024 }],
+  },
+  lease: { family: 6, subnet: 'fd00:10:244:1::/64', publicIp: 'fd00:192:168:10::102' },
 }
 
 /** A node as its agent announces it. */
