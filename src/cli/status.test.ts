@@ -22,7 +22,15 @@ const status: StatusDocument = {
     total: 1,
     recent: [{ at: '2026-11-23T03:07:34.000Z', op: 'put route x', owner: 'peer k8s-ctr', found: 'deleted', by: 'ip pid 7' }],
   },
-  kernel: { release: '6.18', mutations: 10, refused: [] },
+  kernel: {
+    release: '5.15',
+    mutations: 10,
+    refused: [],
+    features: [
+      { name: 'ipv6', what: 'IPv6', present: true, otherwise: 'settings of IPv6 are left out' },
+      { name: 'device-culprits', what: 'who changed a device', present: false, otherwise: 'no name' },
+    ],
+  },
   api: { server: 'https://192.168.10.100:6443', connected: true },
 }
 const trap = {
@@ -39,6 +47,7 @@ test('a page for people: facts, peers, repairs', () => {
   assert.match(page, /^ {2}lease +10\.244\.2\.0\/24 of 10\.244\.0\.0\/16, announced$/m)
   assert.match(page, /^ {2}interface +eth0, 10\.0\.2\.15, MTU 1500: the default route uses it$/m)
   assert.match(page, /^k8s-ctr +10\.244\.0\.0\/24 +10\.0\.2\.15 +vxlan +programmed$/m)
+  assert.match(page, /^ {2}kernel +5\.15, .*\n +IPv6: yes\n +who changed a device: no, no name$/m)
   assert.match(page, /deleted +ip pid 7 +put route x$/m)
   assert.ok(
     renderStatus(status, { color: false, width: 50 })

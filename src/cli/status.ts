@@ -54,6 +54,7 @@ function factsOf(status: StatusDocument): [name: string, value: string][] {
     ['pods', String(status.pods)],
     ['objects', objects.join(', ') || 'none'],
     ['kernel', `${kernel.release}, ${kernel.mutations} changes sent, ${repairs.total} repaired`],
+    ...kernel.features.map(({ what, present, otherwise }): [string, string] => ['', `${what}: ${present ? 'yes' : `no, ${otherwise}`}`]),
     ['API', `${api.server ?? 'not found yet'}, ${api.connected ? 'connected' : `not connected${api.error ? `: ${api.error}` : ''}`}`],
   ]
 }

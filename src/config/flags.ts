@@ -79,7 +79,7 @@ export const flags = {
     ignored: 'changes are noticed as they happen',
   },
   'iptables-forward-rules': { type: 'bool', default: true, help: 'accept forwarded traffic of the pod network' },
-  'ip-blackhole-route': { type: 'bool', default: false, help: 'blackhole route for the own pod CIDR', ignored: 'not there yet' },
+  'ip-blackhole-route': { type: 'bool', default: false, help: 'blackhole route for addresses of the own pod CIDR that no pod has' },
   version: { type: 'bool', default: false, help: 'print the version and exit' },
   v: { type: 'int', default: 0, min: 0, max: 2 ** 31 - 1, help: 'log level: 0 info, 2 and above debug' },
   vmodule: { type: 'string', default: '', help: 'log level by file', ignored: KLOG },

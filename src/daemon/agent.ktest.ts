@@ -33,10 +33,10 @@ const w1 = nodeRecord('k8s-w1', { podCIDRs: ['10.244.2.0/24'] })
 const cluster = new FakeCluster([ctr, w1, w2])
 
 /** An agent that lives until `stop`. */
-async function start(readFile?: (path: string) => string | undefined) {
+async function start() {
   const stop = new AbortController()
   const kernel = await openLinux()
-  const agent = new Agent(agentParts({ cluster, kernel, node: 'k8s-w1', argv: ['--iface=eth1'], dir, ...(readFile && { readFile }) }))
+  const agent = new Agent(agentParts({ cluster, kernel, node: 'k8s-w1', argv: ['--iface=eth1'], dir }))
   const ended = agent.run(stop.signal)
   await Promise.race([until('serving', () => agent.ready), ended])
   return {
@@ -46,13 +46,6 @@ async function start(readFile?: (path: string) => string | undefined) {
       stop.abort()
       await ended
     },
-  }
-}
-const readFile = (path: string): string | undefined => {
-  try {
-    return readFileSync(path, 'utf8')
-  } catch {
-    return undefined
   }
 }
 const routes = (): string[] =>
@@ -67,7 +60,7 @@ const wantedRoutes = [
 ]
 
 test('a fresh node becomes what real Flannel leaves', async () => {
-  const { agent, stop } = await start(readFile)
+  const { agent, stop } = await start()
   try {
     const [link] = ip('link', 'show', 'flannel.1') as [
       { mtu: number; address: string; flags: string[]; linkinfo: { info_data: Record<string, unknown> }; addr_info: unknown },
@@ -115,14 +108,14 @@ test('a fresh node becomes what real Flannel leaves', async () => {
 
 test('a restart with nothing to change sends no mutating message and no patch', async () => {
   const patches = cluster.patches.length
-  const { kernel, stop } = await start(readFile)
+  const { kernel, stop } = await start()
   await stop()
   assert.equal(kernel.mutations, 0)
   assert.equal(cluster.patches.length, patches)
 })
 
 test('what others change is put right, and the journal says who', async () => {
-  const { agent, stop } = await start(readFile)
+  const { agent, stop } = await start()
   try {
     run('ip', 'route', 'del', '10.244.0.0/24')
     await until('the route is back', () => agent.steward!.repairs.total > 0 && routes().length === 2)
@@ -148,12 +141,12 @@ test('what others change is put right, and the journal says who', async () => {
 })
 
 test('a peer that leaves is swept; one that left while no agent ran is swept by the next', async () => {
-  const { stop } = await start(readFile)
+  const { stop } = await start()
   cluster.remove('k8s-w2')
   await until('its route is gone', () => routes().length === 1)
   await stop()
   cluster.nodes.delete('k8s-ctr')
-  const next = await start(readFile)
+  const next = await start()
   await until('none is left', () => routes().length === 0)
   await next.stop()
   assert.deepEqual(ip('neigh', 'show', 'dev', 'flannel.1', 'nud', 'permanent'), [])

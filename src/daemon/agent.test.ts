@@ -29,6 +29,8 @@ interface Life {
   readonly cluster: FakeCluster
   /** What was done, in order, to kernel and API. */
   readonly steps: string[]
+  /** What the service manager heard. */
+  readonly notes: string[]
   stop(): Promise<void>
 }
 
@@ -44,6 +46,7 @@ interface Setting {
 /** An agent that lives until the test ends. */
 function live(t: TestContext, o: Setting = {}): Life {
   const steps: string[] = []
+  const notes: string[] = []
   const kernel = new TestKernel({ host: o.host ?? host, items: o.items ?? [] })
   kernel.onOp = (op) => steps.push(showOp(op))
   const cluster = new FakeCluster(o.nodes ?? [ctr, w1, w2])
@@ -61,7 +64,7 @@ function live(t: TestContext, o: Setting = {}): Life {
       argv: o.argv ?? ['--iface=eth1'],
       dir: DIR,
       onStep: (step) => steps.push(step),
-      readFile: (path) => kernel.observe().flatMap((item) => (item.kind === 'file' && item.path === path ? [item.content] : []))[0],
+      onNotify: (state) => notes.push(state),
     }),
   )
   const stop = new AbortController()
@@ -71,6 +74,7 @@ function live(t: TestContext, o: Setting = {}): Life {
     kernel,
     cluster,
     steps,
+    notes,
     async stop() {
       stop.abort()
       await ended
@@ -150,6 +154,56 @@ for (const { name, bad, id } of waits) {
     assert.deepEqual(statusOf(life.agent).findings, [])
   })
 }
+
+test('the service manager hears: waiting and why, ready, stopping', async (t) => {
+  const life = live(t, { nodes: [ctr, nodeRecord('k8s-w1'), w2] })
+  await until('waiting', () => life.notes.length > 0)
+  assert.match(life.notes[0]!, /^STATUS=waiting: .*k8s-w1.*\nEXTEND_TIMEOUT_USEC=60000000$/)
+  life.cluster.put(w1)
+  await settled(life)
+  await life.stop()
+  assert.deepEqual(life.notes.slice(-2), ['READY=1\nSTATUS=serving', 'STOPPING=1'])
+})
+
+test('a kernel without IPv6: what concerns it is left out, all else is served', async (t) => {
+  const life = live(t, {
+    before: (kernel) => {
+      kernel.features = [{ name: 'ipv6', what: 'IPv6', present: false, otherwise: 'settings of IPv6 are left out' }]
+      kernel.refuses = ({ item }) => (item.kind === 'sysctl' && item.path.startsWith('net/ipv6/') ? 'ENOENT' : undefined)
+    },
+  })
+  await settled(life)
+  assert.deepEqual(statusOf(life.agent).findings, [])
+  assert.ok(has(life, 'sysctl net/ipv4/ip_forward'))
+})
+
+test('the conflist is written last and kept: deleted or changed, it is back, and the agent that goes leaves it', async (t) => {
+  const life = live(t)
+  await settled(life)
+  const conflist = life.kernel.observe().find((item) => item.kind === 'file' && item.path.endsWith('10-flannel.conflist'))!
+  assert.ok(conflist.kind === 'file')
+  life.kernel.meddle([{ verb: 'del', item: conflist }])
+  await until('back', () => has(life, keyOf(conflist)))
+  life.kernel.meddle([{ verb: 'put', item: { ...conflist, content: '{}' } }])
+  await until('right', () => statusOf(life.agent).repairs.total === 2)
+  const owners = statusOf(life.agent).repairs.recent.map(({ owner, found }) => `${owner} ${found}`)
+  assert.deepEqual(owners, ['cni deleted', 'cni changed'])
+  await life.stop()
+  assert.ok(has(life, keyOf(conflist)))
+})
+
+test('a conflist that cannot be written keeps the node out of service, with the reason, until it can', async (t) => {
+  const life = live(t, {
+    before: (kernel) => {
+      kernel.refuses = ({ item }) => (item.kind === 'file' && item.path.endsWith('.conflist') ? 'EROFS' : undefined)
+    },
+  })
+  const finding = await until('the finding', () => statusOf(life.agent).findings.find(({ subject }) => subject === 'cni'))
+  assert.match(finding.text, /10-flannel\.conflist.*EROFS/)
+  assert.equal(life.agent.ready, false)
+  life.kernel.refuses = () => undefined
+  await settled(life)
+})
 
 test('waits for an interface that is not there yet', async (t) => {
   const life = live(t, { argv: ['--iface=eth7'] })

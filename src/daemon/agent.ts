@@ -52,8 +52,8 @@ export interface AgentParts {
   readonly openDoor?: (pods: PodKernel) => Promise<PodDoor>
   /** What tells the kubelet that pods can come; absent with --cni=false. */
   readonly conflist?: FileItem
-  /** The content of a file, or undefined if there is none. */
-  readFile(path: string): string | undefined
+  /** Tells the service manager, in the words of sd_notify(3). Absent where there is none. */
+  readonly notify?: (state: string) => void
   /** Milliseconds since the program was exec'd. */
   sinceExecMs(): number
 }
@@ -80,6 +80,8 @@ export class Agent {
   readonly #announceBell = new Bell()
   readonly #teller: Teller
   readonly #right = Promise.withResolvers<void>()
+  /** CNI requests are answered: the conflist may be there. */
+  #open = false
 
   constructor(parts: AgentParts) {
     const { cluster, log, clock, prefix, flags, conf } = parts
@@ -119,6 +121,7 @@ export class Agent {
       if (!signal.aborted) throw stop.signal.reason
     } finally {
       this.phase = 'stopping'
+      this.parts.notify?.('STOPPING=1')
       stop.abort()
       signal.removeEventListener('abort', abort)
       await Promise.allSettled([this.door?.close(), ...running])
@@ -171,7 +174,7 @@ export class Agent {
       }),
     )
     if (!(await settled(announced.promise, signal))) return
-    await this.#letPodsIn(kernel)
+    await this.#letPodsIn()
     await aborted(signal)
   }
 
@@ -219,6 +222,8 @@ export class Agent {
       }
       this.phase = 'waiting'
       this.waitingFor = result
+      // Whoever waits for READY waits on: to be killed and started again would not help.
+      this.parts.notify?.(`STATUS=waiting: ${result.text.replaceAll('\n', ' ')}\nEXTEND_TIMEOUT_USEC=${2 * RETRY.maxMs * 1000}`)
       this.#teller.tell(this.findings, this.node)
       await this.#bell.wait(backoffMs(failures, RETRY, this.parts.clock), this.parts.clock, signal)
     }
@@ -227,7 +232,7 @@ export class Agent {
 
   /** Plans with what was found out about this node, all of it anew. */
   #adopt({ self, host }: { self: Self; host: HostView }): void {
-    const { flags, conf, log, clock } = this.parts
+    const { flags, conf, conflist, log, clock } = this.parts
     const { name, address, why } = self.uplink
     log.info(
       { interface: name, address, publicIp: self.uplink.publicIp, why, subnet: self.subnet, mac: self.mac },
@@ -238,7 +243,7 @@ export class Agent {
       scope: scopeOf({
         device: this.backend.device(self.family),
         host,
-        flags,
+        files: [flags['subnet-file'], ...(conflist ? [conflist.path] : [])],
         sysctls: nodeItems(self, this.backend, flags).flatMap((item) => (item.kind === 'sysctl' ? [item.path] : [])),
         tables: Plans.tables,
       }),
@@ -270,6 +275,7 @@ export class Agent {
       const trust = this.plans!.plan(rung, cluster.snapshot)
       const { done, failed } = await this.steward!.pass(sweepOf(trust))
       if (this.startMs === undefined && trust.nodes) await this.#prove(done)
+      if (this.#open && this.phase !== 'serving') this.#serve()
       return failed
     } catch (error) {
       passError = messageOf(error)
@@ -303,17 +309,21 @@ export class Agent {
     if ('self' in result && JSON.stringify(result.self) !== JSON.stringify(this.plans!.self)) this.#adopt(result)
   }
 
-  /** Last of all: whoever reads the conflist may ask for a pod at once. */
-  async #letPodsIn(kernel: Kernel): Promise<void> {
-    const { openDoor, conflist, readFile, log } = this.parts
+  /** Last of all: whoever reads the conflist may ask for a pod at once. From then on it is kept, like every object of ours. */
+  async #letPodsIn(): Promise<void> {
+    const { openDoor, conflist } = this.parts
     this.door = await openDoor?.(this.steward!)
-    if (conflist && readFile(conflist.path) !== conflist.content) {
-      const [outcome] = await kernel.apply([{ verb: 'put', item: conflist }])
-      if (outcome?.error) throw outcome.error
-      log.info({ path: conflist.path }, 'wrote the conflist')
-    }
+    this.steward!.desired.setOwner('cni', conflist ? [conflist] : [])
+    this.#open = true
+    this.#bell.ring('cni')
+  }
+
+  /** The pass that found or put the conflist is over: pods can come. */
+  #serve(): void {
+    if (this.steward!.failing.some(({ owner }) => owner === 'cni')) return
     this.phase = 'serving'
-    log.info({ ms: Math.round(this.parts.sinceExecMs()) }, 'serving')
+    this.parts.notify?.('READY=1\nSTATUS=serving')
+    this.parts.log.info({ ms: Math.round(this.parts.sinceExecMs()) }, 'serving')
   }
 }
 

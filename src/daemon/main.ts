@@ -98,8 +98,20 @@ async function parts(flags: Flags, env: Environment, log: Log): Promise<AgentPar
       clock: systemClock,
     }),
     ...(flags.cni && { openDoor: (pods) => openDoor(flags, log, pods), conflist: conflistOf(flags) }),
-    readFile,
+    ...(env.NOTIFY_SOCKET && { notify: await notifier(env.NOTIFY_SOCKET, log) }),
     sinceExecMs,
+  }
+}
+
+/** To the service manager (systemd, Type=notify) that started us. That it does not listen is no reason to stop. */
+async function notifier(socket: string, log: Log): Promise<(state: string) => void> {
+  const { notifyManager } = await import('#kernel/notify.ts')
+  return (state) => {
+    try {
+      notifyManager(socket, state)
+    } catch (error) {
+      log.warn({ socket, state, err: messageOf(error) }, 'could not tell the service manager')
+    }
   }
 }
 

@@ -28,7 +28,7 @@ export function statusOf(agent: Agent): StatusDocument {
     pods: agent.door?.count() ?? 0,
     services: agent.parts.flags.services,
     repairs: { total: steward?.repairs.total ?? 0, recent: steward?.repairs.recent.slice(-RECENT_REPAIRS) ?? [] },
-    kernel: { release: release(), mutations: kernel?.mutations ?? 0, refused: steward?.failing ?? [] },
+    kernel: { release: release(), mutations: kernel?.mutations ?? 0, features: kernel?.features ?? [], refused: steward?.failing ?? [] },
     api: apiOf(agent),
   }
 }

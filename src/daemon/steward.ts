@@ -8,6 +8,7 @@ import type { Log } from '#base/log.ts'
 import { type Change, type Item, type Kernel, type Op, type Outcome, type Scope, showOp } from '#model/kernel.ts'
 import type { Repair } from '#model/status.ts'
 import { Desired, type Drift, type Sweep } from '#plan/desired.ts'
+import { possibleWith } from '#plan/features.ts'
 
 const JOURNAL = 100
 /** Ops in one kernel.apply: large enough for one transaction of a normal pass, small enough that a CNI request soon has its turn. */
@@ -32,7 +33,8 @@ export interface StewardOptions {
 
 export class Steward {
   readonly #o: StewardOptions
-  readonly desired = new Desired()
+  readonly desired: Desired
+  readonly #isPossible: (item: Item) => boolean
   /** What is learned while a dump is under way: told again after it, as the dump may be older. */
   #meanwhile: (() => void)[] | undefined
   #dumpDue = true
@@ -43,6 +45,8 @@ export class Steward {
 
   constructor(o: StewardOptions) {
     this.#o = o
+    this.#isPossible = possibleWith(o.kernel.features)
+    this.desired = new Desired(this.#isPossible)
   }
 
   /** Follows the kernel until `signal` aborts. */
@@ -96,7 +100,8 @@ export class Steward {
 
   /** Carries out `ops` at once, ahead of any pass, and keeps `wanted` for `owner` from then on. */
   async commit(owner: string, wanted: readonly Item[], ops: readonly Op[]): Promise<Outcome[]> {
-    const outcomes = ops.length === 0 ? [] : await this.#o.kernel.apply(ops)
+    const able = ops.filter(({ item }) => this.#isPossible(item))
+    const outcomes = able.length === 0 ? [] : await this.#o.kernel.apply(able)
     this.desired.setOwner(owner, wanted)
     this.#learn(() => this.desired.acknowledge(outcomes))
     return outcomes

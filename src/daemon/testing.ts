@@ -130,9 +130,10 @@ export interface World {
   readonly clock?: Clock
   /** Told of each step that others can see, in order. */
   readonly onStep?: (step: string) => void
+  /** Told what the service manager is told. */
+  readonly onNotify?: (state: string) => void
   /** Directory of the agent's files. */
   readonly dir: string
-  readonly readFile?: (path: string) => string | undefined
 }
 
 /** Parts of an agent in `world`; the CNI door only counts. */
@@ -157,7 +158,7 @@ export function agentParts(world: World): AgentParts {
       return { count: () => 0, close: async () => {} }
     },
     conflist: { kind: 'file', path: `${dir}/10-flannel.conflist`, content: STOCK_CONFLIST, mode: 0o644 },
-    readFile: world.readFile ?? (() => undefined),
+    notify: (state) => world.onNotify?.(state),
     sinceExecMs: () => 1,
   }
 }

@@ -47,6 +47,7 @@ const node: readonly Item[] = [
   { kind: 'address', dev: 'cni0', cidr: '10.244.1.1/24', broadcast: '10.244.1.255' },
   ...peer,
   { kind: 'route', dst: '10.244.0.0/16', type: 'blackhole', protocol: 84 },
+  { kind: 'route', dst: '10.244.1.0/24', type: 'blackhole', metric: 2 ** 31, protocol: 84 },
 ]
 const scopeOf = (o: Partial<Scope> = {}): Scope => ({
   links: ['flannel.1', 'cni0'],

@@ -9,6 +9,7 @@ import { changeStream, type Emit } from '#kernel/watch.ts'
 import {
   type Change,
   type Culprit,
+  type Feature,
   type HostView,
   type Item,
   type Kernel,
@@ -36,6 +37,7 @@ export const FAKE_HOST: HostView = {
 
 export class FakeKernel implements Kernel {
   mutations = 0
+  features: readonly Feature[] = []
   readonly #host: HostView
   #items = new Map<string, Item>()
   /** Both directions of every veth pair, by key. */

@@ -11,6 +11,7 @@ const libc = koffi.load(null)
 const raw = {
   socket: libc.func('int socket(int domain, int type, int protocol)'),
   bind: libc.func('int bind(int fd, const uint8_t *address, uint32_t length)'),
+  connect: libc.func('int connect(int fd, const uint8_t *address, uint32_t length)'),
   getsockname: libc.func('int getsockname(int fd, uint8_t *address, uint32_t *length)'),
   setsockopt: libc.func('int setsockopt(int fd, int level, int name, const uint8_t *value, uint32_t length)'),
   send: libc.func('long send(int fd, const uint8_t *bytes, size_t length, int flags)'),
@@ -59,6 +60,7 @@ export const CLONE_NEWNS = 0x00020000
 export const sys = {
   socket: (domain: number, type: number, protocol: number): number => checked('socket', raw.socket(domain, type, protocol)),
   bind: (fd: number, address: Uint8Array): number => checked('bind', raw.bind(fd, address, address.length)),
+  connect: (fd: number, address: Uint8Array): number => checked('connect', raw.connect(fd, address, address.length)),
   /** Fills `into` with the socket's own address. */
   getsockname: (fd: number, into: Uint8Array): number => checked('getsockname', raw.getsockname(fd, into, Uint32Array.of(into.length))),
   setsockopt: (fd: number, level: number, name: number, value: Uint8Array): number =>

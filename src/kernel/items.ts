@@ -13,8 +13,12 @@ import { type Route, RT_TABLE_MAIN } from '#wire/rtnetlink/route.ts'
 
 /** RTPROT_KERNEL: made by the kernel with an address. */
 const KERNEL_PROTOCOL = 2
-/** Metric of a route without a wish: IPv4, IPv6 (IP6_RT_PRIO_USER). Others are nobody's we know: the model has no metric. */
+/** Metric of a route without a wish: IPv4, IPv6 (IP6_RT_PRIO_USER). */
 const PLAIN_METRIC = { 4: 0, 6: 1024 } as const
+
+/** The metric as an item has it: absent when it is the plain one. */
+export const wishedMetric = ({ dst, metric }: Pick<Route, 'dst' | 'metric'>): { metric?: number } =>
+  metric === PLAIN_METRIC[familyOf(dst)] ? {} : { metric }
 
 function typeOf({ kind, loopback }: Link): LinkItem['type'] | undefined {
   if (loopback) return 'loopback'
@@ -42,14 +46,15 @@ export function addressItem({ index, cidr, broadcast, scope, permanent }: Addres
   return { kind: 'address', dev, cidr, ...(broadcast !== undefined && { broadcast }) }
 }
 
-/** A plain route of the main table, if it is ours by protocol, or by device and not the kernel's own. */
+/** A route of the main table, if it is ours by protocol, or a plain one that is ours by device and not the kernel's own. */
 export function routeItem(route: Route, links: LinkTable, scope: Scope): RouteItem | undefined {
-  const { dst, table, protocol, type, hops, metric, onlink, scopeLink, cloned } = route
-  if (table !== RT_TABLE_MAIN || cloned || type === 'other' || metric !== PLAIN_METRIC[familyOf(dst)] || hops.length > 1) return undefined
+  const { dst, table, protocol, type, hops, onlink, scopeLink, cloned } = route
+  if (table !== RT_TABLE_MAIN || cloned || type === 'other' || hops.length > 1) return undefined
+  const wished = wishedMetric(route)
   const hop = type === 'blackhole' ? undefined : hops[0]
   const dev = hop && links.name(hop.index)
-  const ours = protocol === scope.routeProtocol || (protocol !== KERNEL_PROTOCOL && dev !== undefined && scope.routeLinks.includes(dev))
-  if (!ours) return undefined
+  const byDevice = protocol !== KERNEL_PROTOCOL && wished.metric === undefined && dev !== undefined && scope.routeLinks.includes(dev)
+  if (protocol !== scope.routeProtocol && !byDevice) return undefined
   return {
     kind: 'route',
     dst,
@@ -58,6 +63,7 @@ export function routeItem(route: Route, links: LinkTable, scope: Scope): RouteIt
     ...(onlink && { onlink }),
     ...(scopeLink && { scope: 'link' as const }),
     ...(type === 'blackhole' && { type }),
+    ...wished,
     protocol,
   }
 }

@@ -31,7 +31,7 @@ async function world() {
     async end() {
       await kernel.close()
       pod.remove()
-      rmSync(directory, { recursive: true })
+      rmSync(directory, { recursive: true, force: true })
     },
   }
 }
@@ -122,7 +122,9 @@ const others: { argv: string; seen: string }[] = [
   { argv: 'ip link delete veth0', seen: 'del link veth0 *' },
   { argv: 'sysctl -q -w net.ipv4.ip_forward=0', seen: 'put sysctl net/ipv4/ip_forward=0' },
   { argv: 'truncate -s 0 FILE', seen: 'put file FILE mode 644 content ""' },
+  { argv: 'sysctl -q -w net.ipv6.conf.cni0.accept_ra=1', seen: 'put sysctl net/ipv6/conf/cni0/accept_ra=1' },
   { argv: 'rm FILE', seen: 'del file FILE *' },
+  { argv: 'rm -r DIRECTORY', seen: 'del file FILE *' },
 ]
 /** True if `line` is `pattern`, where a star stands for anything. */
 function fits(line: string, pattern: string): boolean {
@@ -134,7 +136,8 @@ for (const { argv, seen } of others) {
     const { kernel, pod, directory, end } = await world()
     try {
       const file = `${directory}/subnet.env`
-      const own = { ...scope, links: [dev, 'cni0'], bridges: ['cni0'], routeLinks: [dev], sysctls: ['net/ipv4/ip_forward'], files: [file] }
+      const sysctls = ['net/ipv4/ip_forward', 'net/ipv6/conf/cni0/accept_ra']
+      const own = { ...scope, links: [dev, 'cni0'], bridges: ['cni0'], routeLinks: [dev], sysctls, files: [file] }
       const made = await kernel.apply([
         ...node.map(put),
         put({ kind: 'link', name: 'eth0', type: 'veth', up: true, netns: pod, peer: { name: 'veth0' } }),
@@ -148,7 +151,7 @@ for (const { argv, seen } of others) {
         [],
       )
       const changes = kernel.watch(own, AbortSignal.timeout(5000))
-      run(...argv.replace('FILE', file).split(' '))
+      run(...argv.replace('FILE', file).replace('DIRECTORY', directory).split(' '))
       const [verb, wanted] = [seen.slice(0, 3), seen.slice(4).replace('FILE', file)]
       for await (const change of changes) {
         if (change.verb === 'overrun') continue

@@ -8,6 +8,7 @@
 import { closeSync, openSync } from 'node:fs'
 import { isRouteSide, type RouteSideOp } from '#kernel/encode.ts'
 import { kernelError } from '#kernel/errors.ts'
+import { probeFeatures } from '#kernel/features.ts'
 import { deleteFile, writeFileItem } from '#kernel/files.ts'
 import { LinkTable } from '#kernel/links.ts'
 import { Monitor } from '#kernel/monitor.ts'
@@ -51,6 +52,7 @@ export async function openLinux(): Promise<Kernel> {
 }
 
 class Linux implements Kernel {
+  readonly features = probeFeatures()
   readonly #reader: NetlinkSocket
   readonly #monitor: Monitor
   readonly #writer = NetlinkSocket.open({ protocol: NETLINK_ROUTE })

@@ -8,7 +8,7 @@
  * @module
  */
 import { culpritOf } from '#kernel/culprit.ts'
-import { addressItem, linkItem, neighborItem, portItem, routeItem } from '#kernel/items.ts'
+import { addressItem, linkItem, neighborItem, portItem, routeItem, wishedMetric } from '#kernel/items.ts'
 import { LinkTable } from '#kernel/links.ts'
 import { NETLINK_ROUTE, NetlinkSocket, type Notification } from '#kernel/socket.ts'
 import { type Change, type Item, type Scope, show, type Verb } from '#model/kernel.ts'
@@ -159,7 +159,9 @@ export class Monitor {
     // A foreign route put in the place of another: the one that was there is gone, and this is all that is said of it.
     if (message.type === RTM_NEWROUTE && message.flags & NLM_F_REPLACE && route.table === RT_TABLE_MAIN) {
       this.#tell(message, 'del', (scope) =>
-        routeItem(route, this.links, scope) ? undefined : { kind: 'route', dst: route.dst, protocol: scope.routeProtocol },
+        routeItem(route, this.links, scope)
+          ? undefined
+          : { kind: 'route', dst: route.dst, ...wishedMetric(route), protocol: scope.routeProtocol },
       )
     }
   }

@@ -31,6 +31,8 @@ export const NETLINK_NETFILTER = 12
 const AF_NETLINK = 16
 const SOCK_RAW_CLOEXEC = 3 | 0o2000000
 const SOL_SOCKET = 1
+const SO_SNDBUF = 7
+const SO_RCVBUF = 8
 const SO_SNDBUFFORCE = 32
 const SO_RCVBUFFORCE = 33
 const SOL_NETLINK = 270
@@ -39,6 +41,7 @@ const NETLINK_CAP_ACK = 10
 const NETLINK_EXT_ACK = 11
 const NETLINK_GET_STRICT_CHK = 12
 
+const EPERM = 1
 const ENOENT = 2
 export const EINTR = 4
 export const EAGAIN = 11
@@ -70,6 +73,26 @@ export interface SocketOptions {
 const ownPorts = new Set<number>()
 export const isOwnPort = (portId: number): boolean => ownPorts.has(portId)
 
+export const openNetlink = (protocol: number): number => sys.socket(AF_NETLINK, SOCK_RAW_CLOEXEC, protocol)
+
+function setOption(fd: number, level: number, name: number, value: number): void {
+  sys.setsockopt(fd, level, name, new Uint8Array(Int32Array.of(value).buffer))
+}
+
+/** @returns false where only root of the initial user namespace may go beyond net.core.rmem_max: then that is what there is. */
+export function raiseBuffers(fd: number): boolean {
+  try {
+    setOption(fd, SOL_SOCKET, SO_SNDBUFFORCE, BUFFER_BYTES)
+    setOption(fd, SOL_SOCKET, SO_RCVBUFFORCE, BUFFER_BYTES)
+    return true
+  } catch (error) {
+    if (!(error instanceof SyscallError) || error.errno !== EPERM) throw error
+    setOption(fd, SOL_SOCKET, SO_SNDBUF, BUFFER_BYTES)
+    setOption(fd, SOL_SOCKET, SO_RCVBUF, BUFFER_BYTES)
+    return false
+  }
+}
+
 export class NetlinkSocket {
   /** Our address: notifications of changes that this socket made carry it as `pid`. */
   readonly portId: number
@@ -94,18 +117,13 @@ export class NetlinkSocket {
     return withNetns(netns, () => {
       let fd: number | undefined
       try {
-        fd = sys.socket(AF_NETLINK, SOCK_RAW_CLOEXEC, protocol)
+        fd = openNetlink(protocol)
         const address = new Uint8Array(12)
         address[0] = AF_NETLINK
         sys.bind(fd, address)
-        const set = (level: number, name: number, value: number): number =>
-          sys.setsockopt(fd!, level, name, new Uint8Array(Int32Array.of(value).buffer))
-        set(SOL_SOCKET, SO_SNDBUFFORCE, BUFFER_BYTES)
-        set(SOL_SOCKET, SO_RCVBUFFORCE, BUFFER_BYTES)
-        set(SOL_NETLINK, NETLINK_EXT_ACK, 1)
-        set(SOL_NETLINK, NETLINK_CAP_ACK, 1)
-        set(SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1)
-        for (const group of groups) set(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
+        raiseBuffers(fd)
+        for (const option of [NETLINK_EXT_ACK, NETLINK_CAP_ACK, NETLINK_GET_STRICT_CHK]) setOption(fd, SOL_NETLINK, option, 1)
+        for (const group of groups) setOption(fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
         return new NetlinkSocket(fd)
       } catch (error) {
         if (fd !== undefined) closeSync(fd)

@@ -2,10 +2,11 @@
  * The changes of one scope, from all sources, as one stream: rtnetlink (monitor.ts), nf_tables, files, sysctls.
  *
  * Sysctls: the kernel announces changes of forwarding, rp_filter, proxy_neigh and ignore_routes_with_linkdown only
- * (RTM_NEWNETCONF); all of the scope's are read again then. Others are seen by the slow dump.
+ * (RTM_NEWNETCONF), and /proc/sys/net gives no other sign. All of the scope's are read again then, and every few seconds: they
+ * are a handful, and a read takes some microseconds.
  * @module
  */
-import { mkdirSync, watch as watchDirectory } from 'node:fs'
+import { type FSWatcher, mkdirSync, watch as watchDirectory } from 'node:fs'
 import { basename, dirname } from 'node:path'
 import { readFileItem } from '#kernel/files.ts'
 import { NETLINK_ROUTE, NetlinkSocket } from '#kernel/socket.ts'
@@ -14,6 +15,7 @@ import { type Change, type Item, keyOf, show } from '#model/kernel.ts'
 
 /** RTNLGRP_IPV4_NETCONF, RTNLGRP_IPV6_NETCONF. */
 const NETCONF_GROUPS = [24, 25]
+const SYSCTL_LOOK_MS = 2000
 
 export type Emit = (change: Change) => void
 /** Stops what was started. */
@@ -70,19 +72,31 @@ export function watchFiles(paths: readonly string[], emit: Emit): Stop[] {
       (now) => tell(now ?? { kind: 'file', path, content: '', mode: 0 }, now),
       () => {}, // unreadable just now: the next dump says why
     )
-  const byDirectory = Map.groupBy(paths, (path) => dirname(path))
-  return [...byDirectory].map(([directory, files]) => {
-    mkdirSync(directory, { recursive: true })
-    const watcher = watchDirectory(directory, { persistent: false }, (_, name) => {
-      for (const path of files) if (name === null || basename(path) === name) void look(path)
-    })
-    watcher.on('error', () => emit({ verb: 'overrun' }))
-    for (const path of files) void look(path)
-    return () => watcher.close()
-  })
+  return [...Map.groupBy(paths, (path) => dirname(path))].map(([directory, files]) => watchIn(directory, files, look, emit))
 }
 
-/** Follows the sysctls of the agent's own namespace as far as the kernel announces them. */
+/** A directory that is deleted takes its watch along: it is made anew, and so is the watch. */
+function watchIn(directory: string, files: readonly string[], look: (path: string) => Promise<void>, emit: Emit): Stop {
+  let watcher: FSWatcher | undefined
+  const start = (): void => {
+    watcher?.close()
+    try {
+      mkdirSync(directory, { recursive: true })
+      watcher = watchDirectory(directory, { persistent: false }, (_, name) => {
+        for (const path of files) if (name === null || basename(path) === name) void look(path)
+        if (name === basename(directory)) start() // told of the directory itself: gone, or moved away
+      })
+      watcher.on('error', () => emit({ verb: 'overrun' }))
+    } catch {
+      emit({ verb: 'overrun' }) // the dump, or the next write, says why
+    }
+    for (const path of files) void look(path)
+  }
+  start()
+  return () => watcher?.close()
+}
+
+/** Follows the sysctls of the agent's own namespace: at once where the kernel announces a change, else within seconds. */
 export function watchSysctls(paths: readonly string[], emit: Emit): Stop[] {
   if (paths.length === 0) return []
   let live = false
@@ -99,5 +113,6 @@ export function watchSysctls(paths: readonly string[], emit: Emit): Stop[] {
   look()
   live = true
   socket.listen((notification) => (notification === 'overrun' ? emit({ verb: 'overrun' }) : look()))
-  return [() => socket.close()]
+  const timer = setInterval(look, SYSCTL_LOOK_MS).unref()
+  return [() => clearInterval(timer), () => socket.close()]
 }

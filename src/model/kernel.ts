@@ -90,6 +90,8 @@ export interface RouteItem extends Common {
   readonly onlink?: boolean
   readonly scope?: 'link' | 'global'
   readonly type?: 'unicast' | 'blackhole'
+  /** Absent: the kernel's own choice (0; IPv6: 1024). Part of the key: routes of other metrics stand beside this one. */
+  readonly metric?: number
   /** rtm_protocol. Ours in the node's namespace (see TWILL_ROUTE_PROTOCOL); 3 (boot) in a pod's, as the reference plugins. */
   readonly protocol: number
 }
@@ -239,7 +241,18 @@ export interface Kernel {
   routeTo(ip: string): Promise<{ readonly dev: string; readonly src?: string; readonly via?: string } | undefined>
   /** Mutating messages sent since the start: the measure of an idle restart (0). */
   readonly mutations: number
+  /** What not every kernel (or place in it) has, asked for when it was opened. */
+  readonly features: readonly Feature[]
   close(): Promise<void>
+}
+
+/** Something that may be absent, with what is done then. */
+export interface Feature {
+  readonly name: string
+  /** For people. */
+  readonly what: string
+  readonly present: boolean
+  readonly otherwise: string
 }
 
 export interface HostLink {
@@ -301,7 +314,7 @@ function line(item: Item): string {
     case 'address':
       return `address ${item.cidr}${word('brd', item.broadcast)} dev ${item.dev}`
     case 'route':
-      return `route ${item.type === 'blackhole' ? 'blackhole ' : ''}${dest(item.dst)}${word('via', item.via)}${word('dev', item.dev)} proto ${item.protocol}${item.scope === 'link' ? ' scope link' : ''}${flag('onlink', item.onlink)}`
+      return `route ${item.type === 'blackhole' ? 'blackhole ' : ''}${dest(item.dst)}${word('via', item.via)}${word('dev', item.dev)} proto ${item.protocol}${word('metric', item.metric)}${item.scope === 'link' ? ' scope link' : ''}${flag('onlink', item.onlink)}`
     case 'neighbor':
       return `neigh ${item.ip} lladdr ${item.mac} dev ${item.dev} permanent`
     case 'fdb':
@@ -340,7 +353,7 @@ function key(item: Item): string {
     case 'address':
       return `address ${item.cidr} dev ${item.dev}`
     case 'route':
-      return `route ${dest(item.dst)}`
+      return `route ${dest(item.dst)}${word('metric', item.metric)}`
     case 'neighbor':
       return `neigh ${item.ip} dev ${item.dev}`
     case 'fdb':

@@ -3,6 +3,7 @@
  * @module
  */
 import type { Finding } from '#model/cluster.ts'
+import type { Feature } from '#model/kernel.ts'
 
 export type Phase = 'starting' | 'waiting' | 'serving' | 'stopping'
 
@@ -41,6 +42,8 @@ export interface StatusDocument {
     readonly release: string
     /** Mutating messages sent since the start. */
     readonly mutations: number
+    /** What this kernel may lack: present or not, and what is done then. */
+    readonly features: readonly Feature[]
     /** Operations that the kernel refused in the last pass. */
     readonly refused: readonly { readonly op: string; readonly owner: string; readonly error: string }[]
   }

@@ -29,6 +29,7 @@ interface Claim {
 }
 
 export class Desired {
+  readonly #isPossible: (item: Item) => boolean
   readonly #claims = new Map<string, readonly Claim[]>()
   readonly #keys = new Map<string, ReadonlySet<string>>()
   readonly #actual = new Map<string, Item>()
@@ -36,9 +37,14 @@ export class Desired {
   readonly #contested = new Set<string>()
   readonly #drift = new Map<string, Drift>()
 
+  /** @param isPossible  False for what this kernel has no word for: it is never wanted. */
+  constructor(isPossible: (item: Item) => boolean = () => true) {
+    this.#isPossible = isPossible
+  }
+
   /** `owner` wants exactly `items` from now on; none to want nothing. */
   setOwner(owner: string, items: readonly Item[]): void {
-    const wanted = new Map(items.map((item) => [keyOf(item), { ...item, owner }]))
+    const wanted = new Map(items.filter(this.#isPossible).map((item) => [keyOf(item), { ...item, owner }]))
     for (const key of this.#keys.get(owner) ?? []) if (!wanted.has(key)) this.#claim(key, owner, undefined)
     for (const [key, item] of wanted) this.#claim(key, owner, item)
     if (wanted.size === 0) this.#keys.delete(owner)

@@ -3,7 +3,6 @@
  * by its known names) left, but no list is trusted to delete before it is whole: an API server that answers with nothing must not cut a node off.
  * @module
  */
-import type { Flags } from '#config/flags.ts'
 import type { Snapshot } from '#model/cluster.ts'
 import { type HostView, type NftFamily, type Scope, TWILL_ROUTE_PROTOCOL } from '#model/kernel.ts'
 import type { Sweep } from '#plan/desired.ts'
@@ -17,7 +16,8 @@ const flannelDevice = /^flannel(-v6)?\.\d+$/
 export function scopeOf(o: {
   device: string | undefined
   host: HostView
-  flags: Pick<Flags, 'subnet-file'>
+  /** subnet.env, and the conflist if it is ours to write. */
+  files: readonly string[]
   sysctls: readonly string[]
   tables: readonly { family: NftFamily; table: string }[]
 }): Scope {
@@ -30,7 +30,7 @@ export function scopeOf(o: {
     routeLinks: devices,
     nftTables: o.tables,
     sysctls: [...o.sysctls, `net/ipv6/conf/${POD_BRIDGE}/accept_ra`],
-    files: [o.flags['subnet-file']],
+    files: o.files,
   }
 }
 

@@ -61,6 +61,7 @@ export interface RouteKey {
   readonly onlink?: boolean | undefined
   readonly scope?: 'link' | 'global' | undefined
   readonly type?: 'unicast' | 'blackhole' | undefined
+  readonly metric?: number | undefined
 }
 
 function body(route: RouteKey, scope: number, type: number): Uint8Array {
@@ -84,6 +85,7 @@ function body(route: RouteKey, scope: number, type: number): Uint8Array {
     attr.bytes(RTA.DST, bytes),
     ...(route.via === undefined ? [] : [attr.bytes(RTA.GATEWAY, parseIp(route.via)!.bytes)]),
     ...(route.index === undefined ? [] : [attr.u32(RTA.OIF, route.index)]),
+    ...(route.metric === undefined ? [] : [attr.u32(RTA.PRIORITY, route.metric)]),
   )
 }
 
@@ -94,7 +96,7 @@ export function replaceRoute(route: RouteKey): Request {
   return { type: RTM_NEWROUTE, flags: NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE, body: body(route, scope, type) }
 }
 
-/** Removes just this route (destination, protocol, gateway and device if given), of any scope; ESRCH if it is not there. */
+/** Removes just this route (destination, protocol; gateway, device and metric if given), of any scope; ESRCH if it is not there. */
 export function deleteRoute(route: RouteKey): Request {
   return { type: RTM_DELROUTE, flags: NLM_F_ACK, body: body({ ...route, onlink: false }, RT_SCOPE.NOWHERE, RTN.UNSPEC) }
 }
