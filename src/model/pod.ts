@@ -39,3 +39,27 @@ export interface Attachment {
   readonly gateways: readonly string[]
   readonly routes: readonly { readonly dst: string; readonly via?: string }[]
 }
+
+/** One port of the node that leads to a pod (hostPort). */
+export interface PortMapping {
+  readonly hostPort: number
+  readonly containerPort: number
+  readonly protocol: 'tcp' | 'udp' | 'sctp'
+  /** Only this address of the node; absent: any, of either family. An unspecified one (0.0.0.0, ::) is any of its family. */
+  readonly hostIp?: string
+}
+
+/** The hostPorts of one pod interface. */
+export interface PodPorts {
+  readonly network: string
+  readonly containerId: string
+  readonly ifname: string
+  readonly podName?: string
+  /** The pod's addresses with prefix, at most one a family. */
+  readonly addresses: readonly string[]
+  /** The node's device that leads to the pod. */
+  readonly dev: string
+  readonly mappings: readonly PortMapping[]
+  /** Whose connections get the node's address as source: `near`, the pod's own subnet and the node's loopback; every one's; no one's. */
+  readonly masquerade: 'near' | 'all' | 'none'
+}

@@ -14,35 +14,13 @@
  * @module
  */
 import type { Endpoint, EndpointSlice, Service, ServicePort } from '#model/cluster.ts'
-import type { Item, NftElementItem, NftMapItem } from '#model/kernel.ts'
+import type { Item } from '#model/kernel.ts'
 import { compareIp, type Family, familyOf } from '#net/ip.ts'
-import { chain, tableItem, twillTable } from '#plan/table.ts'
-
-const families = [
-  { suffix: 'ipv4', ip: 'ip', address: 'ipv4_addr' },
-  { suffix: 'ipv6', ip: 'ip6', address: 'ipv6_addr' },
-] as const
-const suffixOf = (family: Family): string => (family === 4 ? 'ipv4' : 'ipv6')
+import { chain, element, families, map, suffixOf, tableItem } from '#plan/table.ts'
 
 /** Before the masquerade chain of masq.ts (100): its returns end that chain, not this one. */
 const BEFORE_MASQUERADE = 99
 const DESTINATION_NAT = -100
-
-const map = (name: string, key: NftMapItem['key'], value?: NftMapItem['value']): NftMapItem => ({
-  kind: 'nft-map',
-  ...twillTable,
-  name,
-  key,
-  ...(value && { value }),
-})
-
-const element = (name: string, key: readonly string[], value?: readonly string[]): NftElementItem => ({
-  kind: 'nft-element',
-  ...twillTable,
-  map: name,
-  key,
-  ...(value && { value }),
-})
 
 /** What services need however many there are. Owner `services`, together with `endpointChains`. */
 export function serviceBase(): Item[] {

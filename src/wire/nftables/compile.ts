@@ -16,6 +16,8 @@ const REJECT_TCP_RESET = 1
 const REJECT_ICMPX = 2
 const ICMPX_PORT_UNREACHABLE = 1
 const LOOKUP_INVERT = 1
+const META_MARK = 3
+const SET_MARK = ['meta', 'mark', 'set', 'meta', 'mark', '|']
 /** Register 0 is the verdict; 1 to 4 are 16 bytes wide, 8 to 23 are the same room in pieces of 4 bytes. */
 const VERDICT_REGISTER = 0
 const PIECES = 16
@@ -109,7 +111,17 @@ export function compile(rule: NftRule, family: NftFamily): { readonly expression
     return [...loads, lookup(0, address), { name: 'nat', type: DNAT, family: nfproto, ...registers, flags: ADDRESS_AND_PORT }]
   }
 
+  /** Sets bits of the packet's mark, and leaves the others. */
+  const setMark = (): Expression[] => {
+    const load: Expression = { name: 'meta', key: META_MARK, dreg: 1 }
+    words.splice(0, SET_MARK.length)
+    const bits = parseValue('mark', next())
+    const or: Expression = { name: 'bitwise', sreg: 1, dreg: 1, length: bits.length, op: 0, mask: bits.map((byte) => ~byte), xor: bits }
+    return [load, or, { name: 'meta', key: META_MARK, sreg: 1 }]
+  }
+
   const statement = (): Expression[] => {
+    if (SET_MARK.every((word, i) => words[i] === word)) return setMark()
     const verdict = takeVerdict(words)
     if (verdict) return [{ name: 'immediate', dreg: VERDICT_REGISTER, verdict }]
     if (take('masquerade')) return [{ name: 'masq', ...(take('fully-random') && { flags: RANDOM_FULLY }) }]

@@ -13,6 +13,7 @@ interface Loaded {
   readonly name: string
   readonly selector: Selector
   readonly mask?: Uint8Array
+  readonly xor?: Uint8Array
 }
 
 /** The text of `expressions`, or undefined if Twill has no words for one of them. */
@@ -64,7 +65,7 @@ export function decompile(expressions: readonly Expression[], family: NftFamily)
       case 'bitwise': {
         const [only] = loaded
         if (!only || !expression.mask) return false
-        loaded = [{ ...only, mask: expression.mask }]
+        loaded = [{ ...only, mask: expression.mask, ...(expression.xor && { xor: expression.xor }) }]
         return true
       }
       case 'cmp':
@@ -84,6 +85,11 @@ export function decompile(expressions: readonly Expression[], family: NftFamily)
         return say(expression.flags === undefined ? 'masquerade' : 'masquerade fully-random')
       case 'reject':
         return say(expression.code === undefined ? 'reject with tcp reset' : 'reject')
+      case 'meta': {
+        if (expression.sreg === undefined) return load(expression)
+        const [only] = loaded
+        return say(only?.xor && `${only.name} set ${only.name} | ${types.mark.format(only.xor)}`)
+      }
       default:
         return load(expression)
     }

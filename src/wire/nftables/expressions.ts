@@ -23,7 +23,7 @@ type Format = 'be32' | 'u8' | 'string' | 'data' | 'verdict'
 type Field = readonly [attribute: number, format: Format]
 
 const layouts = {
-  meta: { key: [2, 'be32'], dreg: [1, 'be32'] },
+  meta: { key: [2, 'be32'], dreg: [1, 'be32'], sreg: [3, 'be32'] },
   payload: { dreg: [1, 'be32'], base: [2, 'be32'], offset: [3, 'be32'], length: [4, 'be32'] },
   ct: { dreg: [1, 'be32'], key: [2, 'be32'], direction: [3, 'u8'] },
   fib: { dreg: [1, 'be32'], result: [2, 'be32'], flags: [3, 'be32'] },

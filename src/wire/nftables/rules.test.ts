@@ -45,6 +45,8 @@ const verdict = fc.oneof(
     'masquerade fully-random',
     'reject',
     'reject with tcp reset',
+    'meta mark set meta mark | 0x00002000',
+    'meta mark set meta mark | 0x80000001 goto a',
   ),
   fc.constantFrom(
     'numgen random mod 7 vmap @index',

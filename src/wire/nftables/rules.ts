@@ -13,6 +13,7 @@
  *     statement  accept, drop, return, jump CHAIN, goto CHAIN, masquerade [fully-random],
  *                SELECTOR [. SELECTOR]… vmap @MAP, reject (ICMP port unreachable), reject with tcp reset,
  *                dnat ip|ip6 to SELECTOR [. SELECTOR]… map @MAP      (the map's values are address . port)
+ *                meta mark set meta mark | BITS
  *     comment    comment "TEXT"
  *
  * In an inet table `ip saddr` needs to know that the packet is IPv4: a test of meta nfproto goes before it, once a rule, and is
