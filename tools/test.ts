@@ -3,10 +3,10 @@
  *     skipped: <name> (<why>); …        or  skipped: none
  *     N passed, N failed
  *
- *     node tools/test.ts [--kind unit|kernel|lab] [PATTERN…]      PATTERN: part of a file's path
+ *     node tools/test.ts [--kind unit|kernel|lab|slow] [PATTERN…]      PATTERN: part of a file's path
  *
  * Kinds, by file name: `x.test.ts` needs no rights; `x.ktest.ts` meets the real kernel as root in namespaces of its own;
- * `x.ltest.ts` uses a whole lab. Kinds run one after another (a lab wants the machine for itself), files within one in parallel.
+ * `x.ltest.ts` uses a whole lab; `x.stest.ts` takes minutes and runs only when asked for (--kind slow). Kinds run one after another (a lab wants the machine for itself), files within one in parallel.
  * @module
  */
 import { spawnSync } from 'node:child_process'
@@ -24,6 +24,7 @@ const kinds = [
   { name: 'unit', ending: 'test.ts', root: false, concurrency: 2, timeoutMs: 120_000 },
   { name: 'kernel', ending: 'ktest.ts', root: true, concurrency: 2, timeoutMs: 180_000 },
   { name: 'lab', ending: 'ltest.ts', root: true, concurrency: 1, timeoutMs: 900_000 },
+  { name: 'slow', ending: 'stest.ts', root: false, concurrency: 1, timeoutMs: 1_800_000 },
 ] as const
 
 let passed = 0
@@ -81,6 +82,10 @@ for (const kind of kinds) {
   const all = globSync([`src/**/*.${kind.ending}`, `tools/**/*.${kind.ending}`, `shim/**/*.${kind.ending}`]).toSorted()
   const files = positionals.length === 0 ? all : all.filter((file) => positionals.some((part) => file.includes(part)))
   if (files.length === 0) continue
+  if (kind.name === 'slow' && values.kind !== 'slow') {
+    skipped.push(...files.map((file) => `${file} (takes minutes: make test KIND=slow)`))
+    continue
+  }
   if (kind.root && process.getuid?.() !== 0) {
     skipped.push(...files.map((file) => `${file} (needs root)`))
     continue

@@ -1,115 +1,202 @@
 /**
- * The lab's own way to its API server: JSON over https from the machine, as the cluster's admin.
+ * A Kubernetes API client for the lab's own parts (up, kubelet stand-in, coredns, the little kubectl): JSON over node:https, and watch.
+ * Its own, not the product's: the lab must not use the code it judges.
  * @module
  */
 import { readFileSync } from 'node:fs'
-import { Agent, request } from 'node:https'
-import { parseAllDocuments } from 'yaml'
-import { labError } from '#lab/errors.ts'
-import { controlDir } from '#lab/nodes/files.ts'
+import type { IncomingMessage } from 'node:http'
+import https, { type RequestOptions } from 'node:https'
+import { parse } from 'yaml'
 
-/** An object as the API has it, read no further than the lab needs. */
-export interface Manifest {
-  readonly apiVersion: string
-  readonly kind: string
-  readonly metadata: { readonly name: string; readonly namespace?: string }
+export interface Access {
+  /** https://host:port */
+  readonly server: string
+  readonly ca: Buffer
+  readonly cert?: Buffer
+  readonly key?: Buffer
+  /** File with a bearer token; read for each request, since it is rotated. */
+  readonly tokenFile?: string
+}
+
+interface Kubeconfig {
+  'current-context'?: string
+  clusters: { name: string; cluster: { server: string; 'certificate-authority'?: string; 'certificate-authority-data'?: string } }[]
+  users: {
+    name: string
+    user: {
+      'client-certificate'?: string
+      'client-certificate-data'?: string
+      'client-key'?: string
+      'client-key-data'?: string
+      tokenFile?: string
+    }
+  }[]
+  contexts: { name: string; context: { cluster: string; user: string } }[]
+}
+
+/** How to reach the API by a kubeconfig's current context. Client certificate or token file; inline or as files. */
+export function accessFromKubeconfig(text: string): Access {
+  const config = parse(text) as Kubeconfig
+  const context = config.contexts.find((c) => c.name === config['current-context']) ?? config.contexts[0]
+  const cluster = config.clusters.find((c) => c.name === context?.context.cluster)?.cluster
+  const user = config.users.find((u) => u.name === context?.context.user)?.user
+  if (!cluster || !user) throw new Error('the kubeconfig has no cluster or user for its current context')
+  const bytes = (inline: string | undefined, file: string | undefined): Buffer | undefined =>
+    inline !== undefined ? Buffer.from(inline, 'base64') : file !== undefined ? readFileSync(file) : undefined
+  const cert = bytes(user['client-certificate-data'], user['client-certificate'])
+  const key = bytes(user['client-key-data'], user['client-key'])
+  return {
+    server: cluster.server,
+    ca: bytes(cluster['certificate-authority-data'], cluster['certificate-authority']) ?? Buffer.alloc(0),
+    ...(cert && key ? { cert, key } : {}),
+    ...(user.tokenFile !== undefined ? { tokenFile: user.tokenFile } : {}),
+  }
+}
+
+/** Access of a process in a pod: its ServiceAccount's files and the variables every container has. */
+export function accessInCluster(env: NodeJS.ProcessEnv, dir = '/var/run/secrets/kubernetes.io/serviceaccount'): Access {
+  const host = env.KUBERNETES_SERVICE_HOST
+  const port = env.KUBERNETES_SERVICE_PORT
+  if (!host || !port) throw new Error('KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set')
+  return {
+    server: `https://${host.includes(':') ? `[${host}]` : host}:${port}`,
+    ca: readFileSync(`${dir}/ca.crt`),
+    tokenFile: `${dir}/token`,
+  }
+}
+
+/** An answer that is no success: the HTTP status, and the message of the Status object. */
+export class ApiError extends Error {
+  readonly status: number
+  constructor(status: number, message: string) {
+    super(message)
+    this.name = 'ApiError'
+    this.status = status
+  }
 }
 
 export interface Answer {
-  /** HTTP status; 0 if nobody answered. */
+  /** HTTP status. */
   readonly status: number
-  readonly body: string
+  readonly text: string
 }
+
+export const patchType = { merge: 'application/merge-patch+json', strategic: 'application/strategic-merge-patch+json' } as const
 
 export class Api {
-  readonly #port: number
-  readonly #agent: Agent
-  /** Collections by "apiVersion kind", from discovery. */
-  readonly #resources = new Map<string, { name: string; namespaced: boolean }>()
-
-  /** @param lab  Whose admin certificate to show. @param port  Where its API server listens on 127.0.0.1. */
-  constructor(lab: string, port: number) {
-    const read = (name: string): Buffer => readFileSync(`${controlDir(lab)}/pki/${name}`)
-    this.#port = port
-    this.#agent = new Agent({ ca: read('ca.crt'), cert: read('admin.crt'), key: read('admin.key') })
+  readonly #access: Access
+  readonly #url: URL
+  readonly #agent: https.Agent
+  constructor(access: Access) {
+    this.#access = access
+    this.#url = new URL(access.server)
+    this.#agent = new https.Agent({ keepAlive: true, ca: access.ca, ...(access.cert ? { cert: access.cert, key: access.key } : {}) })
   }
 
-  /** One request. Never rejects: a server that cannot be reached answers with status 0. */
-  ask(path: string, o: { method?: string; accept?: string; type?: string; body?: unknown } = {}): Promise<Answer> {
-    const { method = 'GET', accept = 'application/json', type = 'application/json', body } = o
-    const content = body === undefined ? {} : { 'content-type': type }
-    const options = {
-      host: '127.0.0.1',
-      port: this.#port,
-      path,
-      agent: this.#agent,
-      timeout: 5000,
-      method,
-      headers: { accept, ...content },
-    }
-    return new Promise((resolve) => {
-      const fail = (error: Error): void => resolve({ status: 0, body: error.message })
-      const asked = request(options, (answer) => {
-        let text = ''
-        answer.setEncoding('utf8').on('data', (chunk: string) => {
-          text += chunk
-        })
-        answer.once('end', () => resolve({ status: answer.statusCode!, body: text }))
-        answer.once('error', fail)
-      })
-      asked.once('error', fail)
-      asked.once('timeout', () => asked.destroy(new Error('no answer within 5 s')))
-      asked.end(body === undefined ? undefined : JSON.stringify(body))
-    })
+  get<T>(path: string): Promise<T> {
+    return this.#json<T>('GET', path)
+  }
+  create<T>(path: string, body: object): Promise<T> {
+    return this.#json<T>('POST', path, body)
+  }
+  replace<T>(path: string, body: object): Promise<T> {
+    return this.#json<T>('PUT', path, body)
+  }
+  patch<T>(path: string, body: object, type: string): Promise<T> {
+    return this.#json<T>('PATCH', path, body, type)
+  }
+  remove<T>(path: string, body?: object): Promise<T> {
+    return this.#json<T>('DELETE', path, body)
   }
 
-  /** Whether `path` is answered with 200. */
+  /** Whether `path` is answered with 200; a server that cannot be reached is a no. */
   async has(path: string): Promise<boolean> {
-    return (await this.ask(path)).status === 200
+    return this.ask(path).then(
+      ({ status }) => status === 200,
+      () => false,
+    )
   }
 
-  /** Creates every object of a manifest, in its order; one that is there already stays as it is.
-   * @returns a line an object, as kubectl has it.
-   * @throws {TwillError} ERR_LAB_APPLY with the server's message. */
-  async create(manifest: string, namespace = 'default'): Promise<string[]> {
-    const lines: string[] = []
-    for (const document of parseAllDocuments(manifest)) {
-      const object = document.toJS() as Manifest | null
-      if (object === null) continue
-      const { name, namespaced } = await this.#resource(object)
-      const place = namespaced ? `/namespaces/${object.metadata.namespace ?? namespace}` : ''
-      const answer = await this.ask(`${groupPath(object.apiVersion)}${place}/${name}`, { method: 'POST', body: object })
-      if (answer.status !== 201 && answer.status !== 409) throw refused(object, answer)
-      const [group] = object.apiVersion.split('/').toReversed().slice(1)
-      const what = `${object.kind.toLowerCase()}${group ? `.${group}` : ''}/${object.metadata.name}`
-      lines.push(`${what} ${answer.status === 201 ? 'created' : 'unchanged'}`)
-    }
-    return lines
+  /** One request, whatever its answer. @throws {Error} if nobody answers. */
+  async ask(path: string, o: { method?: string; accept?: string; type?: string; body?: object } = {}): Promise<Answer> {
+    const answer = await this.#open(o.method ?? 'GET', path, o.body && JSON.stringify(o.body), o.type ?? 'application/json', {
+      ...{ timeout: 10_000, headers: { accept: o.accept ?? 'application/json' } },
+    })
+    const text = await textOf(answer)
+    return { status: answer.statusCode!, text }
   }
 
-  /** The collection that holds objects like `object`. */
-  async #resource(object: Manifest): Promise<{ name: string; namespaced: boolean }> {
-    const key = `${object.apiVersion} ${object.kind}`
-    if (!this.#resources.has(key)) {
-      const answer = await this.ask(groupPath(object.apiVersion))
-      if (answer.status !== 200) throw refused(object, answer)
-      const { resources } = JSON.parse(answer.body) as { resources: { name: string; kind: string; namespaced: boolean }[] }
-      for (const r of resources.filter((r) => !r.name.includes('/'))) this.#resources.set(`${object.apiVersion} ${r.kind}`, r)
+  /** Events of a watch, one parsed line each, until the server ends it or `signal` aborts. A quiet connection is cut after `idleMs`. */
+  async *watch<T>(path: string, signal: AbortSignal, idleMs = 90_000): AsyncGenerator<T> {
+    const answer = await this.#open('GET', path, undefined, undefined, { signal, timeout: idleMs })
+    if (answer.statusCode !== 200) throw await failure(answer)
+    answer.setEncoding('utf8')
+    let rest = ''
+    for await (const chunk of answer) {
+      rest += chunk as string
+      for (let end = rest.indexOf('\n'); end >= 0; end = rest.indexOf('\n')) {
+        const line = rest.slice(0, end)
+        rest = rest.slice(end + 1)
+        if (line.trim() !== '') yield JSON.parse(line) as T
+      }
     }
-    const found = this.#resources.get(key)
-    if (!found) throw refused(object, { status: 404, body: `the server has no kind ${object.kind} in ${object.apiVersion}` })
-    return found
+  }
+
+  async #json<T>(method: string, path: string, body?: object, type = 'application/json'): Promise<T> {
+    const answer = await this.#open(method, path, body && JSON.stringify(body), type, { timeout: 10_000 })
+    if (answer.statusCode! >= 300) throw await failure(answer)
+    return JSON.parse(await textOf(answer)) as T
+  }
+
+  #open(method: string, path: string, body: string | undefined, type: string | undefined, more: RequestOptions): Promise<IncomingMessage> {
+    const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>()
+    const token =
+      this.#access.tokenFile === undefined ? {} : { authorization: `Bearer ${readFileSync(this.#access.tokenFile, 'utf8').trim()}` }
+    const request = https.request(
+      {
+        host: this.#url.hostname.replace(/^\[|\]$/g, ''),
+        port: this.#url.port || 443,
+        method,
+        path,
+        agent: this.#agent,
+        ...more,
+        headers: {
+          accept: 'application/json',
+          'user-agent': 'twill-lab',
+          ...token,
+          ...more.headers,
+          // Node sends the body of a DELETE without its length unless told.
+          ...(body === undefined ? {} : { 'content-type': type, 'content-length': Buffer.byteLength(body) }),
+        },
+      },
+      resolve,
+    )
+    request.once('timeout', () => request.destroy(new Error(`no answer from ${this.#url.host}`)))
+    request.once('error', reject)
+    request.end(body)
+    return promise
   }
 }
 
-const groupPath = (apiVersion: string): string => (apiVersion.includes('/') ? `/apis/${apiVersion}` : `/api/${apiVersion}`)
+async function textOf(answer: IncomingMessage): Promise<string> {
+  answer.setEncoding('utf8')
+  let text = ''
+  for await (const chunk of answer) text += chunk as string
+  return text
+}
 
-function refused(object: Manifest, { status, body }: Answer): Error {
-  let message = body
+async function failure(answer: IncomingMessage): Promise<ApiError> {
+  return failed({ status: answer.statusCode!, text: await textOf(answer) })
+}
+
+/** The error in an answer: the message of its Status, else its text as it came. */
+export function failed({ status, text }: Answer): ApiError {
   try {
-    message = (JSON.parse(body) as { message?: string }).message ?? body
+    return new ApiError(status, (JSON.parse(text) as { message?: string }).message ?? text)
   } catch {
-    // Not a Status: shown as it came.
+    return new ApiError(status, text)
   }
-  return labError.ERR_LAB_APPLY({ object: `${object.kind} ${object.metadata.name}`, status, message })
 }
+
+/** True if the object is not there (any more). */
+export const isNotFound = (error: unknown): boolean => error instanceof ApiError && error.status === 404

@@ -62,9 +62,15 @@ export const labError = errorTable({
       `The API server did not take ${d.object} (${d.status === 0 ? 'no answer' : d.status}): ${d.message}`,
     remedy: 'twill lab logs control-plane shows what it said.',
   },
+  ERR_LAB_PROGRAMS: {
+    text: (d: { missing: readonly (readonly [string, string])[] }) =>
+      `This machine lacks programs that the lab starts: ${d.missing.map(([program]) => program).join(', ')} (Debian packages: ${[...new Set(d.missing.map(([, name]) => name))].join(' ')})`,
+    remedy: 'make lab installs them; or install the packages, then run this again.',
+  },
   ERR_LAB_KUBECTL: {
     text: (d: { path: string }) => `TWILL_KUBECTL=${d.path} is no kubectl 1.30 or later`,
-    remedy: 'Name one by its path; none tells the story without it; unset, the lab finds or builds its own.',
+    remedy:
+      'Name one by its path; none tells the story without it; build passes over an installed one; unset, the lab finds or builds its own.',
   },
   ERR_LAB_CGROUP: {
     text: () => 'No cgroup2 tree is mounted (looked in /proc/self/mountinfo)',

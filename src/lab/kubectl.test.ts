@@ -38,11 +38,11 @@ const go = (end = ''): string =>
     `echo "$PWD $CGO_ENABLED $GOWORK $*" > ${dir}/asked\nwhile [ "$1" != -o ]; do shift; done\necho built > "$2"\nchmod +x "$2"\n${end}`,
   )
 /** Finds with a PATH that has only what the test put there. */
-async function find(more: Record<string, string> = {}): Promise<{ found: string | undefined; said: string }> {
+async function find(more: Record<string, string> = {}): Promise<{ found: string | undefined; said: string; why?: string }> {
   const said: string[] = []
   const env = { PATH: `${dir}/bin`, XDG_CACHE_HOME: `${dir}/cache`, ...more }
   const found = await findKubectl((text) => said.push(text), env)
-  return { found: found?.replace(`${dir}/`, ''), said: said.join('\n') }
+  return { found: found.path?.replace(`${dir}/`, ''), said: said.join('\n'), ...(found.path === undefined ? { why: found.why } : {}) }
 }
 const cached = 'cache/twill/kubectl-v1.33.2'
 
@@ -77,14 +77,18 @@ test('with Go it is built once, from the pinned module, and said', async () => {
 
 test('a build that fails leaves nothing behind and says why; the lab goes on without', async () => {
   go('echo "no route to the module" >&2; exit 1')
-  const { found, said } = await find({ PATH: `${dir}/bin:${buildTools()}` })
+  const { found, said, why } = await find({ PATH: `${dir}/bin:${buildTools()}` })
   assert.equal(found, undefined)
+  assert.match(why!, /the one that Go was to build could not be built/)
   assert.match(said, /could not be built: .*no route to the module/)
   assert.equal(existsSync(join(dir, cached)), false)
   assert.deepEqual(readdirSync(`${dir}/cache/twill`), [])
 })
 
-test('without any of them there is none', async () => assert.deepEqual(await find(), { found: undefined, said: '' }))
+test('without any of them there is none, and it is said which are missing', async () => {
+  const why = 'No kubectl 1.30 or later on this machine, and no Go to build one with.'
+  assert.deepEqual(await find(), { found: undefined, said: '', why })
+})
 
 test('TWILL_KUBECTL names one, or none', async () => {
   kubectl('bin/kubectl', 'v1.32.0')

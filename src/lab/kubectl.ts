@@ -18,29 +18,33 @@ const oldestMinor = 30
 
 type Environment = Readonly<Record<string, string | undefined>>
 
-/** Path of a kubectl that the nodes can be given, or undefined. TWILL_KUBECTL names one, or is `none`.
- * @param say  Told when it takes long, and why none could be built.
+/** A kubectl that the nodes can be given, by its path; or why there is none, in a sentence. */
+export type FoundKubectl = { readonly path: string } | { readonly path?: undefined; readonly why: string }
+
+/** Looks for a kubectl, or builds one. TWILL_KUBECTL names one, is `none`, or is `build`: passes over an installed one.
+ * @param say  Told when it takes long, and what a build said that failed.
  * @throws {TwillError} ERR_LAB_KUBECTL if the one that TWILL_KUBECTL names cannot be used. */
-export async function findKubectl(say: (text: string) => void, env: Environment = process.env): Promise<string | undefined> {
+export async function findKubectl(say: (text: string) => void, env: Environment = process.env): Promise<FoundKubectl> {
   const named = env.TWILL_KUBECTL
-  if (named === 'none') return undefined
-  if (named) {
-    if (isProgram(named) && (await isRecentProgram(named))) return realpathSync(named)
+  if (named === 'none') return { why: 'TWILL_KUBECTL=none: the lab goes without kubectl.' }
+  if (named && named !== 'build') {
+    if (isProgram(named) && (await isRecentProgram(named))) return { path: realpathSync(named) }
     throw labError.ERR_LAB_KUBECTL({ path: named })
   }
-  const installed = onPath('kubectl', env)
-  if (installed && (await isRecentProgram(installed))) return realpathSync(installed)
+  const installed = named === 'build' ? undefined : onPath('kubectl', env)
+  if (installed && (await isRecentProgram(installed))) return { path: realpathSync(installed) }
   const built = `${env.XDG_CACHE_HOME || `${env.HOME || homedir()}/.cache`}/twill/kubectl-${pinned.version}`
-  if (isProgram(built)) return built
+  if (isProgram(built)) return { path: built }
   const go = onPath('go', env)
-  if (!go) return undefined
+  const none = 'No kubectl 1.30 or later on this machine, '
+  if (!go) return { why: `${none}and no Go to build one with.` }
   say(`building kubectl ${pinned.version} with Go, once: about 3 min`)
   try {
     await build(go, built, env)
-    return built
+    return { path: built }
   } catch (error) {
     say(`kubectl could not be built: ${messageOf(error)}`)
-    return undefined
+    return { why: `${none}and the one that Go was to build could not be built: see above.` }
   }
 }
 
@@ -55,7 +59,8 @@ async function isRecentProgram(path: string): Promise<boolean> {
   return ran?.status === 0 && isRecent(ran.stdout)
 }
 
-function onPath(name: string, env: Environment): string | undefined {
+/** The first executable file of that name on PATH. */
+export function onPath(name: string, env: Environment): string | undefined {
   const dirs = (env.PATH ?? '').split(':').filter((dir) => dir.startsWith('/'))
   return dirs.map((dir) => `${dir}/${name}`).find(isProgram)
 }

@@ -10,6 +10,7 @@ import { pidOf } from '#lab/alive.ts'
 import { labError } from '#lab/errors.ts'
 import { findKubectl } from '#lab/kubectl.ts'
 import { lockLab } from '#lab/lock.ts'
+import { lacking } from '#lab/needs.ts'
 import { sweep } from '#lab/nodes/down.ts'
 import { nodeEnvironment, onNode } from '#lab/nodes/enter.ts'
 import { exitStatus } from '#lab/nodes/run.ts'
@@ -41,16 +42,18 @@ export async function runLab(argv: readonly string[]): Promise<number> {
     .action(async ({ name, iface, story }: { name: string; iface: string; story: boolean }) => {
       const lab = labName(name)
       needRoot()
+      const missing = lacking()
+      if (missing.length > 0) throw labError.ERR_LAB_PROGRAMS({ missing })
       using _ = await lockLab(lab, 'twill lab up')
       removeOnInterrupt(lab)
       const started = performance.now()
       const elapsed = (): string => `${((performance.now() - started) / 1000).toFixed(1)} s`
       const kubectl = await findKubectl(print)
-      const state = await bringUp(topology(lab), kubectl, (text) => print(`${elapsed().padStart(6)}  ${text}`))
+      const state = await bringUp(topology(lab), kubectl.path, (text) => print(`${elapsed().padStart(6)}  ${text}`))
       leaveOnInterrupt(state)
       if (story) {
         const { tellStory } = await import('#lab/story/story.ts')
-        await tellStory(state, { iface, kubectl })
+        await tellStory(state, { iface, ...(kubectl.path === undefined ? { noKubectl: kubectl.why } : {}) })
         print(`\nTold in ${elapsed()}.`)
       }
       print(howToGoOn(state))

@@ -3,19 +3,19 @@
  * (meta.k8s.io/v1 Table), so columns are as the real one prints them.
  *
  *     get RES[,RES] [NAME] [-A] [-n NS] [-l SELECTOR] [--field-selector S] [-o wide|json|jsonpath=…|custom-columns=…]
- *     create ns NAME · label ns NAME KEY=VALUE · apply -f FILE · delete RES NAME · exec POD -- COMMAND…
+ *     create ns NAME · label ns NAME KEY=VALUE · apply -f FILE · delete RES NAME [--timeout SECONDS] · exec [-i] [-t] POD -- COMMAND…
  * @module
  */
 import { readFileSync } from 'node:fs'
-import { request } from 'node:https'
 import { text } from 'node:stream/consumers'
 import { parseArgs } from 'node:util'
 import WebSocket from 'ws'
 import { parseAllDocuments } from 'yaml'
+import { type Access, type Answer, Api, ApiError, accessFromKubeconfig, failed, patchType } from '#lab/api.ts'
 import { until } from '#lab/nodes/until.ts'
 
-export const kubectlAdvice = `No kubectl 1.30 or later on this machine, and no Go to build it with. The lab's nodes get a little one that does what this story types.
-For a whole one: https://kubernetes.io/docs/tasks/tools/install-kubectl-linux/, then run this again.`
+export const kubectlAdvice =
+  'For a whole kubectl, 1.30 or later: https://kubernetes.io/docs/tasks/tools/install-kubectl-linux/, then build the lab again.'
 
 interface Resource {
   readonly names: readonly string[]
@@ -49,47 +49,23 @@ const resources: readonly Resource[] = [
 
 class Failure extends Error {}
 
-interface Access {
-  readonly server: string
-  readonly tls: { readonly ca: Buffer; readonly cert: Buffer; readonly key: Buffer }
-}
-
-interface Answer {
-  readonly status: number
-  readonly body: Json
-}
-type Json = Record<string, unknown> & { metadata?: { name: string; namespace?: string }; message?: string }
+type Json = Record<string, unknown> & { metadata?: { name: string; namespace?: string } }
 
 /** Runs one command line. @returns The exit status; of `exec`, the command's own. */
 export async function miniKubectl(argv: readonly string[]): Promise<number> {
   try {
-    return await dispatch(argv, readAccess(process.env.KUBECONFIG ?? '/etc/kubernetes/admin.conf'))
+    return await dispatch(argv, accessFromKubeconfig(readFileSync(process.env.KUBECONFIG ?? '/etc/kubernetes/admin.conf', 'utf8')))
   } catch (error) {
-    process.stderr.write(`error: ${error instanceof Error ? error.message : String(error)}\n`)
+    const said = error instanceof Error ? error.message : String(error)
+    process.stderr.write(`${error instanceof ApiError ? 'Error from server' : 'error'}: ${said}\n`)
     return 1
   }
-}
-
-/** The lab writes its kubeconfigs as JSON, one user and one cluster each. */
-function readAccess(path: string): Access {
-  const { clusters, users } = JSON.parse(readFileSync(path, 'utf8')) as {
-    clusters: [{ cluster: { server: string; 'certificate-authority-data': string } }]
-    users: [{ user: { 'client-certificate-data': string; 'client-key-data': string } }]
-  }
-  const bytes = (base64: string): Buffer => Buffer.from(base64, 'base64')
-  const { cluster } = clusters[0]
-  const { user } = users[0]
-  const tls = {
-    ca: bytes(cluster['certificate-authority-data']),
-    cert: bytes(user['client-certificate-data']),
-    key: bytes(user['client-key-data']),
-  }
-  return { server: cluster.server, tls }
 }
 
 const table = 'application/json;as=Table;v=v1;g=meta.k8s.io,application/json'
 
 async function dispatch(argv: readonly string[], access: Access): Promise<number> {
+  const api = new Api(access)
   const cut = argv.indexOf('--')
   const { values, positionals } = parseArgs({
     args: cut < 0 ? [...argv] : argv.slice(0, cut),
@@ -101,8 +77,9 @@ async function dispatch(argv: readonly string[], access: Access): Promise<number
       'field-selector': { type: 'string' },
       output: { type: 'string', short: 'o', default: '' },
       filename: { type: 'string', short: 'f' },
-      stdin: { type: 'boolean', short: 'i' },
-      tty: { type: 'boolean', short: 't' },
+      timeout: { type: 'string', default: '60s' },
+      stdin: { type: 'boolean', short: 'i', default: false },
+      tty: { type: 'boolean', short: 't', default: false },
     },
   })
   const [verb, what = '', name, ...rest] = positionals
@@ -118,7 +95,7 @@ async function dispatch(argv: readonly string[], access: Access): Promise<number
       for (const kind of kinds) {
         const path = `${pathOf(kind, all ? undefined : namespace, name)}?${query}`
         const asTable = values.output === '' || values.output === 'wide'
-        const body = await expectOk(ask(access, 'GET', path, { accept: asTable ? table : 'application/json' }))
+        const body = ok(await api.ask(path, { accept: asTable ? table : 'application/json' }))
         shown.push(
           asTable
             ? showTable(body, { wide: values.output === 'wide', all, prefix: kinds.length > 1 ? prefixOf(kind) : '' })
@@ -130,33 +107,35 @@ async function dispatch(argv: readonly string[], access: Access): Promise<number
     }
     case 'create':
       if (find(what).kind !== 'Namespace' || !name) break
-      await expectOk(ask(access, 'POST', '/api/v1/namespaces', { body: { apiVersion: 'v1', kind: 'Namespace', metadata: { name } } }))
+      await api.create('/api/v1/namespaces', { apiVersion: 'v1', kind: 'Namespace', metadata: { name } })
       return say(`namespace/${name} created`)
     case 'label': {
       const kind = find(what)
       if (!name || rest.length === 0) break
       const labels = Object.fromEntries(rest.map((label) => label.split('=') as [string, string]))
-      await expectOk(
-        ask(access, 'PATCH', pathOf(kind, namespace, name), { body: { metadata: { labels } }, type: 'application/merge-patch+json' }),
-      )
+      await api.patch(pathOf(kind, namespace, name), { metadata: { labels } }, patchType.merge)
       return say(`${prefixOf(kind)}${name} labeled`)
     }
     case 'apply':
       if (!values.filename) break
-      for (const document of parseAllDocuments(readFileSync(values.filename, 'utf8'))) say(await apply(access, document.toJS(), namespace))
+      for (const document of parseAllDocuments(readFileSync(values.filename, 'utf8'))) say(await apply(api, document.toJS(), namespace))
       return 0
     case 'delete': {
       const kind = find(what)
       if (!name) break
       const path = pathOf(kind, namespace, name)
-      await expectOk(ask(access, 'DELETE', path))
+      await api.remove(path)
       say(`${kind.kind.toLowerCase()} "${name}" deleted`)
-      await until(async () => (await ask(access, 'GET', path)).status === 404, { everyMs: 50, deadlineMs: 60_000 })
+      const gone = await until(async () => (await api.ask(path)).status === 404, {
+        everyMs: 50,
+        deadlineMs: Number.parseFloat(values.timeout) * 1000,
+      })
+      if (!gone) throw new Failure(`timed out waiting for the condition on ${kind.names[0]}/${name}`)
       return 0
     }
     case 'exec':
       if (cut < 0) break
-      return exec(access, `/api/v1/namespaces/${namespace}/pods/${what}/exec`, argv.slice(cut + 1))
+      return exec(access, `/api/v1/namespaces/${namespace}/pods/${what}/exec`, argv.slice(cut + 1), values)
   }
   throw new Failure(`the lab's little kubectl cannot do this: kubectl ${argv.join(' ')}\n${kubectlAdvice}`)
 }
@@ -175,18 +154,15 @@ function pathOf(kind: Resource, namespace: string | undefined, name?: string): s
   return `${kind.root}${place}/${kind.names[0]}${name ? `/${name}` : ''}`
 }
 
-async function apply(access: Access, object: Json, namespace: string): Promise<string> {
+async function apply(api: Api, object: Json, namespace: string): Promise<string> {
   const kind = resources.find((r) => r.kind === object.kind)
   if (!kind || !object.metadata) throw new Failure(`the lab's little kubectl has no kind ${String(object.kind)}`)
   const { name } = object.metadata
   const place = object.metadata.namespace ?? namespace
-  const made = await ask(access, 'POST', pathOf(kind, place), { body: object })
-  if (made.status !== 409) {
-    await expectOk(Promise.resolve(made))
-    return `${prefixOf(kind)}${name} created`
-  }
-  await expectOk(ask(access, 'PATCH', pathOf(kind, place, name), { body: object, type: 'application/merge-patch+json' }))
-  return `${prefixOf(kind)}${name} configured`
+  const made = await api.ask(pathOf(kind, place), { method: 'POST', body: object })
+  if (made.status === 409) await api.patch(pathOf(kind, place, name), object, patchType.strategic)
+  else ok(made)
+  return `${prefixOf(kind)}${name} ${made.status === 409 ? 'configured' : 'created'}`
 }
 
 /** A server-side table, laid out as kubectl does: columns at least 6 wide, 3 blanks between. */
@@ -231,15 +207,20 @@ const textOf = (value: unknown, absent: string): string =>
   value === undefined ? absent : typeof value === 'object' ? JSON.stringify(value) : String(value)
 
 /** Runs a command in a pod, over the exec WebSocket (v5.channel.k8s.io: the first byte of a message is its channel). */
-function exec(access: Access, path: string, command: readonly string[]): Promise<number> {
-  const query = new URLSearchParams([['stdout', 'true'], ['stderr', 'true'], ...command.map((word): [string, string] => ['command', word])])
+function exec(access: Access, path: string, command: readonly string[], { stdin, tty }: { stdin: boolean; tty: boolean }): Promise<number> {
+  const streams = { stdin, stdout: true, stderr: !tty, tty }
+  const query = new URLSearchParams(Object.entries(streams).map(([name, wanted]) => [name, String(wanted)]))
+  for (const word of command) query.append('command', word)
   const { promise, resolve, reject } = Promise.withResolvers<number>()
-  const socket = new WebSocket(
-    `${access.server.replace('https', 'wss')}${path}?${query}`,
-    ['v5.channel.k8s.io', 'v4.channel.k8s.io'],
-    access.tls,
-  )
+  const { ca, cert, key } = access
+  const socket = new WebSocket(`${access.server.replace('https', 'wss')}${path}?${query}`, ['v5.channel.k8s.io'], { ca, cert, key })
   let status = 1 // a socket that closes without a Status is no success
+  socket.on('open', () => {
+    if (!stdin) return
+    if (tty && process.stdin.isTTY) process.stdin.setRawMode(true) // keys are the pod's terminal's business
+    process.stdin.on('data', (data: Buffer) => socket.send(Buffer.concat([Buffer.of(0), data])))
+    process.stdin.on('end', () => socket.send(Buffer.of(255, 0))) // closes channel 0
+  })
   socket.on('message', (data: Buffer) => {
     const said = data.subarray(1)
     if (data[0] === 1) process.stdout.write(said)
@@ -247,11 +228,14 @@ function exec(access: Access, path: string, command: readonly string[]): Promise
     else if (data[0] === 3) status = statusOf(said.toString())
   })
   socket.on('unexpected-response', (_, response) => {
-    text(response).then((body) => reject(new Failure(messageIn(body))), reject)
+    text(response).then((said) => reject(failed({ status: response.statusCode ?? 0, text: said })), reject)
   })
   socket.on('error', reject)
   socket.on('close', () => resolve(status))
-  return promise
+  return promise.finally(() => {
+    if (process.stdin.isTTY) process.stdin.setRawMode(false)
+    process.stdin.destroy()
+  })
 }
 
 /** The exit status in the Status that ends an exec. */
@@ -267,40 +251,10 @@ function statusOf(json: string): number {
   return Number(code ?? 1)
 }
 
-async function expectOk(asked: Promise<Answer>): Promise<Json> {
-  const { status, body } = await asked
-  if (status >= 300) throw new Failure(`Error from server: ${body.message ?? `status ${status}`}`)
-  return body
+function ok(answer: Answer): Json {
+  if (answer.status >= 300) throw failed(answer)
+  return JSON.parse(answer.text) as Json
 }
-
-async function ask(
-  access: Access,
-  method: string,
-  path: string,
-  o: { accept?: string; type?: string; body?: unknown } = {},
-): Promise<Answer> {
-  const { promise, resolve, reject } = Promise.withResolvers<Answer>()
-  const headers = {
-    Accept: o.accept ?? 'application/json',
-    ...(o.body === undefined ? {} : { 'Content-Type': o.type ?? 'application/json' }),
-  }
-  const out = request(`${access.server}${path}`, { method, headers, ...access.tls }, (response) => {
-    text(response).then((said) => resolve({ status: response.statusCode ?? 0, body: { message: said, ...asObject(said) } }), reject)
-  })
-  out.on('error', reject)
-  out.end(o.body === undefined ? undefined : JSON.stringify(o.body))
-  return promise
-}
-
-function asObject(said: string): Json {
-  try {
-    return JSON.parse(said) as Json
-  } catch {
-    return {}
-  }
-}
-
-const messageIn = (said: string): string => asObject(said).message ?? said
 
 function say(line: string): number {
   process.stdout.write(`${line}\n`)

@@ -6,8 +6,9 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { closeSync, copyFileSync, cpSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
-import { Api } from '#lab/api.ts'
+import { Api, accessFromKubeconfig } from '#lab/api.ts'
 import { makePki, writeKubeconfig } from '#lab/control/pki.ts'
+import { createAll } from '#lab/create.ts'
 import { labError } from '#lab/errors.ts'
 import { cgroupTrees } from '#lab/nodes/cgroups.ts'
 import { sweep } from '#lab/nodes/down.ts'
@@ -76,7 +77,7 @@ export async function bringUp(topology: Topology, kubectl: string | undefined, s
   const internet = startPart(lab, 'internet', inNetns(lab, outside, netns.internet(lab), part('internet', topologyFile)))
   addPart(await controlPlane)
   addPart(await internet)
-  const api = new Api(lab, apiPort)
+  const api = new Api(accessFromKubeconfig(readFileSync(hostKubeconfig(lab), 'utf8')))
   await answered(state, 'the API server', () => api.has('/readyz'))
   say(`the API server answers at https://127.0.0.1:${apiPort}, and in the nodes at https://${controlPlaneIp}:${clusterNet.apiPort}`)
 
@@ -84,7 +85,7 @@ export async function bringUp(topology: Topology, kubectl: string | undefined, s
   await startKubelet(lab, first)
   await answered(state, `node ${first.name} to register`, () => api.has(`/api/v1/nodes/${first.name}`))
   // Cluster DNS is the last thing that kubeadm init installs, before workers join.
-  await api.create(readFileSync(`${repo}/lab/manifests/coredns.yaml`, 'utf8'))
+  await createAll(api, readFileSync(`${repo}/lab/manifests/coredns.yaml`, 'utf8'))
   await Promise.all(made.filter((n) => n !== first).map((n) => startKubelet(lab, n)))
   await Promise.all(made.map((n) => answered(state, `node ${n.name} to register`, () => api.has(`/api/v1/nodes/${n.name}`))))
   for (const node of made) addPart(kubeletPart(lab, node))

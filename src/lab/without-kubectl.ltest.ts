@@ -32,6 +32,7 @@ after(async () => {
 
 test('the lab says how to get kubectl, tells its story to the end, and exits with 0', () => {
   assert.equal(told.status, 0, told.stderr)
+  assert.ok(told.stdout.includes('No kubectl 1.30 or later on this machine, and no Go to build one with.'))
   assert.ok(told.stdout.includes(kubectlAdvice))
   assert.match(told.stdout, /^8\. Delete$/m)
   assert.match(told.stdout, /^RemoteAddr: 10\.244\.0\.\d+:/m)
@@ -46,6 +47,16 @@ test('kubectl on a node is the lab’s little one, whose exec ends with its comm
   assert.equal(status, 7)
   assert.equal(stdout, 'out\n')
   assert.match(stderr, /^err\n/)
+})
+
+test('delete waits for the object to go, and says so if it does not', async () => {
+  const held = `{apiVersion: v1, kind: ConfigMap, metadata: {name: held, finalizers: [twill.test/held]}}`
+  const written = await twillLab('exec', '--name', lab, 'k8s-ctr', '--', 'sh', '-c', `echo '${held}' > /root/held.yml`)
+  assert.equal(written.status, 0)
+  assert.equal((await kubectl('apply', '-f', '/root/held.yml')).status, 0)
+  const { status, stderr } = await kubectl('delete', 'cm', 'held', '--timeout', '0.2s')
+  assert.equal(status, 1)
+  assert.match(stderr, /timed out waiting for the condition on configmaps\/held/)
 })
 
 const refused: [string[], RegExp][] = [

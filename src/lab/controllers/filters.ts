@@ -7,6 +7,7 @@ import { selects } from '#lab/control/selectors.ts'
 import type { KubeObject, Store } from '#lab/control/store.ts'
 import { isEnded, type Node, type Pod, type PodAffinityTerm, type TopologySpread } from '#lab/controllers/objects.ts'
 import { nodeMatches, tolerates, untolerated } from '#lab/controllers/taints.ts'
+import { quantity } from '#lab/quantity.ts'
 
 /** What the scheduler looks at: nodes, the pods that are on them, namespaces' labels. */
 export interface World {
@@ -157,25 +158,7 @@ function lackingResources(pod: Pod, node: Node, here: readonly Pod[]): string[] 
 /** What a pod asks for: its containers together, or its greediest init container if that is more. */
 export function requested(pod: Pod, resource: string): number {
   const of = (container: { resources?: { requests?: Record<string, string | number> } }): number =>
-    quantity(container.resources?.requests?.[resource] ?? 0)
+    quantity(container.resources?.requests?.[resource])
   const together = pod.spec.containers.reduce((sum, container) => sum + of(container), 0)
   return Math.max(together, ...(pod.spec.initContainers ?? []).map(of))
-}
-
-const suffixes: Readonly<Record<string, number>> = {
-  m: 1e-3,
-  k: 1e3,
-  M: 1e6,
-  G: 1e9,
-  T: 1e12,
-  Ki: 2 ** 10,
-  Mi: 2 ** 20,
-  Gi: 2 ** 30,
-  Ti: 2 ** 40,
-}
-
-/** A Kubernetes quantity as a number: 100m is 0.1, 70Mi is 73400320. */
-export function quantity(text: string | number): number {
-  const [, digits, suffix] = /^([\d.]+)(\D*)$/.exec(String(text)) ?? []
-  return Number(digits ?? 0) * (suffix ? (suffixes[suffix] ?? 1) : 1)
 }

@@ -4,6 +4,7 @@
  */
 import type { LabelSelector } from '#lab/control/selectors.ts'
 import type { KubeObject, ObjectMeta } from '#lab/control/store.ts'
+import type { ContainerPort } from '#lab/kubelet/types.ts'
 
 export interface Condition {
   type: string
@@ -66,14 +67,6 @@ export interface Affinity {
   }
   podAffinity?: PodAffinity
   podAntiAffinity?: PodAffinity
-}
-
-export interface ContainerPort {
-  name?: string
-  containerPort: number
-  hostPort?: number
-  hostIP?: string
-  protocol?: string
 }
 
 export interface Container {

@@ -2,9 +2,10 @@
  * Which of the nodes that will do suits a pod best: kube-scheduler's scores with their default weights, each from 0 to 100. Pure.
  * @module
  */
-import { inDomain, quantity, requested, spreadCounts, termSelects, type World } from '#lab/controllers/filters.ts'
+import { inDomain, requested, spreadCounts, termSelects, type World } from '#lab/controllers/filters.ts'
 import type { Node, Pod, TopologySpread } from '#lab/controllers/objects.ts'
 import { termMatches, tolerates } from '#lab/controllers/taints.ts'
+import { quantity } from '#lab/quantity.ts'
 
 /** The sum of all scores for each of `nodes`. */
 export function scoreNode(pod: Pod, nodes: readonly Node[], world: World): Map<Node, number> {
@@ -71,7 +72,7 @@ const crowd = (pod: Pod, constraint: Pick<TopologySpread, 'topologyKey' | 'label
 /** NodeResourcesFit, LeastAllocated: the used share of CPU and memory. */
 function used(node: Node, world: World): number {
   const share = (resource: string): number => {
-    const room = quantity(node.status?.allocatable?.[resource] ?? 0)
+    const room = quantity(node.status?.allocatable?.[resource])
     return room === 0 ? 0 : world.podsOn(node.metadata.name).reduce((sum, pod) => sum + requested(pod, resource), 0) / room
   }
   // In whole percents, so that a pod of no size does not decide.

@@ -17,9 +17,10 @@ import {
   RECURSION_DESIRED,
   TRUNCATED_RESPONSE,
 } from 'dns-packet'
+import { Api, accessInCluster } from '#lab/api.ts'
 import { type Corefile, parseCorefile, stockCorefile } from '#lab/images/corefile.ts'
 import { endpointName, resolve, type View, type ZoneEndpoint, type ZonePort, type ZoneService } from '#lab/images/dns-zone.ts'
-import { Api, accessInCluster, Mirror } from '#lab/kubelet/api.ts'
+import { Mirror } from '#lab/kubelet/mirror.ts'
 import { parseResolvConf } from '#lab/kubelet/pod-files.ts'
 import type { Meta } from '#lab/kubelet/types.ts'
 

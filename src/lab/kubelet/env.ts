@@ -5,6 +5,7 @@
  */
 import type { Container, Pod, ServiceObject } from '#lab/kubelet/types.ts'
 import { namespaceOf } from '#lab/kubelet/types.ts'
+import { quantity } from '#lab/quantity.ts'
 
 /** Something a pod refers to is not there; the pod waits for it (CreateContainerConfigError). */
 export class ConfigMissing extends Error {
@@ -112,20 +113,5 @@ export async function environmentOf(pod: Pod, container: Container, o: Lookups):
 /** limits.cpu and the like in whole units (CPUs rounded up, bytes); '0' where none is set. */
 function resourceOf(container: Container, path: string): string {
   const [kind, ...rest] = path.split('.')
-  const text = container.resources?.[kind as 'limits' | 'requests']?.[rest.join('.')] ?? '0'
-  const [, number, unit] = /^([\d.]+)(m|[KMGT]i?|k)?$/.exec(text) ?? []
-  if (number === undefined) return text
-  const factor: Record<string, number> = {
-    m: 1e-3,
-    k: 1e3,
-    K: 1e3,
-    M: 1e6,
-    G: 1e9,
-    T: 1e12,
-    Ki: 2 ** 10,
-    Mi: 2 ** 20,
-    Gi: 2 ** 30,
-    Ti: 2 ** 40,
-  }
-  return String(Math.ceil(Number(number) * (unit === undefined ? 1 : factor[unit]!)))
+  return String(Math.ceil(quantity(container.resources?.[kind as 'limits' | 'requests']?.[rest.join('.')])))
 }

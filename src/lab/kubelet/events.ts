@@ -4,7 +4,7 @@
  * @module
  */
 import type { Log } from '#base/log.ts'
-import { type Api, isNotFound, patchType } from '#lab/kubelet/api.ts'
+import { type Api, isNotFound, patchType } from '#lab/api.ts'
 import type { Pod } from '#lab/kubelet/types.ts'
 import { namespaceOf } from '#lab/kubelet/types.ts'
 

@@ -8,10 +8,11 @@
  */
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { type Log, openLog } from '#base/log.ts'
-import { Api, ApiError, accessFromKubeconfig, Mirror } from '#lab/kubelet/api.ts'
+import { Api, ApiError, accessFromKubeconfig } from '#lab/api.ts'
 import { Cni } from '#lab/kubelet/cni.ts'
 import { type KubeletConfig, nodePaths, type Paths, readConfig } from '#lab/kubelet/config.ts'
 import { Events } from '#lab/kubelet/events.ts'
+import { Mirror } from '#lab/kubelet/mirror.ts'
 import { NodeReporter } from '#lab/kubelet/node-object.ts'
 import { PodRuntime } from '#lab/kubelet/runtime.ts'
 import { serve } from '#lab/kubelet/server.ts'

@@ -5,6 +5,7 @@
 import { readFileSync } from 'node:fs'
 import type { Pod } from '#lab/kubelet/types.ts'
 import { namespaceOf } from '#lab/kubelet/types.ts'
+import { quantity } from '#lab/quantity.ts'
 
 export interface Dns {
   readonly nameservers: readonly string[]
@@ -90,8 +91,8 @@ export function capabilitiesForPorts(pod: Pod): Record<string, unknown> {
       Protocol: (port.protocol ?? 'TCP').toLowerCase(),
       HostIP: port.hostIP ?? '',
     }))
-  const ingress = bits(pod.metadata.annotations?.['kubernetes.io/ingress-bandwidth'])
-  const egress = bits(pod.metadata.annotations?.['kubernetes.io/egress-bandwidth'])
+  const ingress = quantity(pod.metadata.annotations?.['kubernetes.io/ingress-bandwidth'])
+  const egress = quantity(pod.metadata.annotations?.['kubernetes.io/egress-bandwidth'])
   const burst = 4294967295
   return {
     ...(mappings.length > 0 ? { portMappings: mappings } : {}),
@@ -99,10 +100,4 @@ export function capabilitiesForPorts(pod: Pod): Record<string, unknown> {
       ? { bandwidth: { IngressRate: ingress, IngressBurst: ingress ? burst : 0, EgressRate: egress, EgressBurst: egress ? burst : 0 } }
       : {}),
   }
-}
-
-/** A quantity such as 10M as bits a second; 0 if there is none. */
-function bits(text: string | undefined): number {
-  const [, number, unit] = /^(\d+)([kMG]?)$/.exec(text ?? '') ?? []
-  return number === undefined ? 0 : Number(number) * { '': 1, k: 1e3, M: 1e6, G: 1e9 }[unit as '' | 'k' | 'M' | 'G']
 }

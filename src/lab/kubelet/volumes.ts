@@ -21,7 +21,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { dirname, join, normalize } from 'node:path'
-import { type Api, isNotFound } from '#lab/kubelet/api.ts'
+import { type Api, isNotFound } from '#lab/api.ts'
 import { ConfigMissing, fieldOf } from '#lab/kubelet/env.ts'
 import type { DownwardItem, KeyToPath, Pod, Volume } from '#lab/kubelet/types.ts'
 import { namespaceOf } from '#lab/kubelet/types.ts'

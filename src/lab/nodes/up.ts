@@ -5,7 +5,7 @@
  */
 import { spawn } from 'node:child_process'
 import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs'
-import type { Readable } from 'node:stream'
+import { addAbortSignal, type Readable } from 'node:stream'
 import { labError } from '#lab/errors.ts'
 import { type CgroupTrees, makeCgroup } from '#lab/nodes/cgroups.ts'
 import { controlDir, nodeDir, prepareNode } from '#lab/nodes/files.ts'
@@ -54,6 +54,9 @@ async function batch(lines: readonly string[], inNetns?: string): Promise<void> 
   await run(['ip', ...(inNetns ? ['-n', inNetns] : []), '-batch', '-'], { input: `${lines.join('\n')}\n` })
 }
 
+/** A node stands within a second; one that takes this long hangs on a mount. */
+const initMs = 30_000
+
 /** Starts a node's pid 1 and waits until it says that it is ready. */
 async function makeNode(lab: string, node: LabNode, pause: string): Promise<NodeState> {
   const log = openSync(logFile(lab, `init-${node.name}`), 'w')
@@ -68,15 +71,33 @@ async function makeNode(lab: string, node: LabNode, pause: string): Promise<Node
     { stdio: ['ignore', log, log, 'pipe'], detached: true, cwd: '/' },
   )
   closeSync(log)
-  let said = ''
-  // Not read to its end: `unshare` holds the other side open for as long as the node lives.
-  for await (const chunk of child.stdio[3] as Readable) {
-    said += chunk
-    if (said.endsWith('ready\n')) break
-  }
+  const { said, late } = await untilReady(child.stdio[3] as Readable, initMs)
   const pid = Number(/^pid (\d+)$/m.exec(said)?.[1])
   const init = /^ready$/m.test(said) ? identify(pid) : undefined
-  if (!init) throw labError.ERR_LAB_NODE_INIT({ node: node.name, log: readFileSync(logFile(lab, `init-${node.name}`), 'utf8').trim() })
+  if (!init) {
+    if (late) process.kill(-child.pid!, 'SIGKILL') // the group: its pid 1 is in it too
+    const log = readFileSync(logFile(lab, `init-${node.name}`), 'utf8').trim()
+    throw labError.ERR_LAB_NODE_INIT({ node: node.name, log: late ? `${log}\nnot ready within ${initMs / 1000} s`.trim() : log })
+  }
   child.unref()
   return { name: node.name, ip: node.ip, init }
+}
+
+/** What a node's pid 1 says up to "ready", its end, or the deadline. */
+export async function untilReady(stream: Readable, deadlineMs: number): Promise<{ said: string; late: boolean }> {
+  const deadline = new AbortController()
+  const timer = setTimeout(() => deadline.abort(), deadlineMs)
+  let said = ''
+  try {
+    // Not read to its end: `unshare` holds the other side open for as long as the node lives.
+    for await (const chunk of addAbortSignal(deadline.signal, stream)) {
+      said += chunk
+      if (said.endsWith('ready\n')) break
+    }
+  } catch (error) {
+    if (!deadline.signal.aborted) throw error
+  } finally {
+    clearTimeout(timer)
+  }
+  return { said, late: deadline.signal.aborted }
 }

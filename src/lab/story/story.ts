@@ -14,11 +14,12 @@ import { Shell } from '#lab/story/shell.ts'
 export interface StoryOptions {
   /** --iface of the agents; empty leaves it out. */
   readonly iface: string
-  readonly kubectl: string | undefined
+  /** Why the nodes have only the lab's little kubectl, if they do. */
+  readonly noKubectl?: string
 }
 
 /** Tells the story in a lab that is up. @throws {TwillError} ERR_LAB_STORY at the first step that does not show what it should. */
-export async function tellStory(state: LabState, { iface, kubectl }: StoryOptions): Promise<void> {
+export async function tellStory(state: LabState, { iface, noKubectl }: StoryOptions): Promise<void> {
   const shell = new Shell(state)
   const ctr = (line: string, o: object = {}): Promise<string> => shell.type({ on: 'k8s-ctr', line, ...o })
   const w1 = (line: string, o: object = {}): Promise<string> => shell.type({ on: 'k8s-w1', line, ...o })
@@ -31,7 +32,8 @@ export async function tellStory(state: LabState, { iface, kubectl }: StoryOption
   )
   for (const { name } of state.nodes) await shell.type({ on: name, line: 'ip -br -4 addr', pick: matching(/eth/) })
   await ctr('ping -c 1 k8s-w1', { pick: matching(/bytes from/) })
-  if (kubectl === undefined) shell.say(`\n${kubectlAdvice}`)
+  if (noKubectl !== undefined)
+    shell.say(`\n${noKubectl} The lab’s nodes get a little one that does what this story types.\n${kubectlAdvice}`)
 
   shell.step(2, 'No CNI', 'Without a pod network nodes are NotReady, and only pods that use their node’s own network run.')
   await ctr('kubectl get node -owide', { expect: /k8s-w2 +NotReady/ })
