@@ -149,10 +149,10 @@ export class Steward {
     this.#meanwhile?.push(fact)
   }
 
-  /** The scope, and sysctls that CNI requests brought: those of devices that were not there at the start. */
+  /** The scope, with what is only known from what is wanted: sysctls of devices that were not there at the start, and flows. */
   #scope(): Scope {
     const { scope } = this.#o
-    return { ...scope, sysctls: [...new Set([...scope.sysctls, ...this.desired.sysctls()])] }
+    return { ...scope, sysctls: [...new Set([...scope.sysctls, ...this.desired.sysctls()])], flows: this.desired.flows() }
   }
 
   async #apply(ops: readonly Op[]): Promise<Outcome[]> {

@@ -5,7 +5,17 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { TwillError } from '#base/errors.ts'
-import { type Change, type Item, type Kernel, type LinkItem, type Op, type Outcome, type Scope, show } from '#model/kernel.ts'
+import {
+  type Change,
+  type FlowsItem,
+  type Item,
+  type Kernel,
+  type LinkItem,
+  type Op,
+  type Outcome,
+  type Scope,
+  show,
+} from '#model/kernel.ts'
 
 /** A fresh node: lo and the uplink eth1 with 192.168.10.100/24, nothing else. */
 export interface World {
@@ -248,6 +258,13 @@ export function kernelContract(name: string, open: () => Promise<World>): void {
     assert.deepEqual(lines(await kernel.dump(scopeOf({ nftTables: [table] }))), lines([...items, vxlan]))
     await kernel.apply([del(items[0]!)])
     assert.deepEqual(lines(await kernel.dump(scopeOf({ nftTables: [table] }))), [show(vxlan)])
+  })
+
+  contract('flows are there as long as they hold', async ({ kernel }) => {
+    const flows: FlowsItem = { kind: 'flows', protocol: 'udp', ip: '10.96.0.10', port: 53, targets: ['10.244.1.2 . 53'] }
+    assert.deepEqual(lines(await kernel.dump({ ...scope, flows: [flows] })), [show(flows)])
+    assert.deepEqual(codes(await kernel.apply([put(flows), del(flows)])), [undefined, undefined])
+    assert.deepEqual(lines(await kernel.dump(scope)), [])
   })
 
   contract('sysctls and files', async ({ kernel, directory }) => {

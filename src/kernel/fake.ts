@@ -10,6 +10,7 @@ import {
   type Change,
   type Culprit,
   type Feature,
+  type FlowsItem,
   type HostView,
   type Item,
   type Kernel,
@@ -44,6 +45,8 @@ export class FakeKernel implements Kernel {
   #peers = new Map<string, string>()
   /** A port's bridge, by the port's name; kept until the device itself is gone, so that watchers see it go. */
   #bridgeOf = new Map<string, string>()
+  /** Flows that do not hold, by key: until the next op on them. */
+  readonly #stale = new Set<string>()
   #failures: string[] = []
   #watchers = new Set<{ scope: Scope; emit: Emit }>()
   #macs = 0
@@ -69,13 +72,21 @@ export class FakeKernel implements Kernel {
     for (const op of ops) this.#carryOut(op, by)
   }
 
+  /** Datagrams keep `flows` alive that lead elsewhere. */
+  outlive(flows: FlowsItem): void {
+    this.#stale.add(keyOf(flows))
+  }
+
   /** The kernel drops notifications. */
   overrun(): void {
     for (const { emit } of this.#watchers) emit({ verb: 'overrun' })
   }
 
   async dump(scope: Scope): Promise<Item[]> {
-    return this.observe().filter((item) => this.#inScope(item, scope))
+    return [
+      ...this.observe().filter((item) => this.#inScope(item, scope)),
+      ...(scope.flows ?? []).filter((flows) => !this.#stale.has(keyOf(flows))),
+    ]
   }
 
   async apply(ops: readonly Op[]): Promise<Outcome[]> {
@@ -117,6 +128,10 @@ export class FakeKernel implements Kernel {
   #carryOut(op: Op, by?: Culprit): Error | undefined {
     const { owner: _, ...bare } = op.item
     const item = bare as Item
+    if (item.kind === 'flows') {
+      this.#stale.delete(keyOf(item))
+      return undefined
+    }
     if (op.verb === 'del') {
       if (item.kind === 'link') this.#deleteLink(keyOf(item), by)
       else this.#forgetWhole(item, by)
@@ -238,6 +253,8 @@ export class FakeKernel implements Kernel {
         return scope.sysctls.includes(item.path)
       case 'file':
         return scope.files.includes(item.path)
+      case 'flows':
+        return false // they are asked for, not found
       default:
         return scope.nftTables.some(({ family, table }) => family === item.family && table === item.table)
     }

@@ -6,6 +6,7 @@
  * @module
  */
 import { closeSync, openSync } from 'node:fs'
+import { Conntrack } from '#kernel/conntrack.ts'
 import { isRouteSide, type RouteSideOp } from '#kernel/encode.ts'
 import { kernelError } from '#kernel/errors.ts'
 import { probeFeatures } from '#kernel/features.ts'
@@ -31,18 +32,19 @@ import {
   type SysctlItem,
   showOp,
 } from '#model/kernel.ts'
+import { addressOf } from '#net/ip.ts'
 
 /** NFNLGRP_NFTABLES. */
 const NFT_GROUP = 7
 
 /** How an op is carried out: neighbors in a list with equal lanes and namespaces go together. */
-type Lane = 'route' | 'unlink' | 'nft' | 'sysctl' | 'file'
+type Lane = 'route' | 'unlink' | 'nft' | 'sysctl' | 'file' | 'flows'
 
 function laneOf(op: Op): Lane {
   const { kind } = op.item
   if (kind === 'link' && op.verb === 'del') return 'unlink'
   if (isRouteSide(op)) return 'route'
-  return kind === 'sysctl' || kind === 'file' ? kind : 'nft'
+  return kind === 'sysctl' || kind === 'file' || kind === 'flows' ? kind : 'nft'
 }
 
 /** Opens the kernel of the network namespace that the main thread is in. */
@@ -56,8 +58,9 @@ class Linux implements Kernel {
   readonly #reader: NetlinkSocket
   readonly #monitor: Monitor
   readonly #writer = NetlinkSocket.open({ protocol: NETLINK_ROUTE })
-  readonly #nftSocket = NetlinkSocket.open({ protocol: NETLINK_NETFILTER })
-  readonly #nft = openNft(this.#nftSocket)
+  readonly #netfilter = NetlinkSocket.open({ protocol: NETLINK_NETFILTER })
+  readonly #nft = openNft(this.#netfilter)
+  readonly #conntrack: Conntrack
   readonly #reaper: Reaper
   readonly #home: Omit<Home, 'linksOf'>
   readonly #nftWatchers = new Set<Emit>()
@@ -73,6 +76,9 @@ class Linux implements Kernel {
     this.#reader = reader
     this.#monitor = monitor
     this.#reaper = new Reaper(monitor.links, count)
+    const localAddresses = async (): Promise<ReadonlySet<string>> =>
+      new Set((await this.host()).addresses.map(({ cidr }) => addressOf(cidr)))
+    this.#conntrack = new Conntrack(this.#netfilter, localAddresses, count)
     this.#home = { netnsFd: openSync('/proc/thread-self/ns/net', 'r'), count }
   }
 
@@ -86,6 +92,7 @@ class Linux implements Kernel {
       ...(await this.#nft.dump(scope.nftTables)),
       ...observeSysctls(scope.sysctls),
       ...(await observeFiles(scope.files)),
+      ...(await this.#conntrack.observe(scope.flows ?? [])),
     ]
     for (const item of items) if (item.kind === 'route' && item.dev !== undefined) this.#monitor.carries(item.dev)
     return items
@@ -123,7 +130,7 @@ class Linux implements Kernel {
     await this.#turn
     await this.#reaper.close()
     await this.#monitor.close()
-    for (const socket of [this.#reader, this.#writer, this.#nftSocket, this.#nftNews]) await socket?.close()
+    for (const socket of [this.#reader, this.#writer, this.#netfilter, this.#nftNews]) await socket?.close()
     closeSync(this.#home.netnsFd)
   }
 
@@ -212,6 +219,8 @@ class Linux implements Kernel {
       }
       case 'nft':
         return (await this.#nft.apply(run)).map(({ error }) => error)
+      case 'flows':
+        return this.#conntrack.apply(run)
       case 'sysctl':
         // A sysctl belongs to its device or to the kernel: there is nothing to delete.
         return run[0]!.verb === 'del' ? run.map(() => undefined) : this.#writeSysctls(netns, items as SysctlItem[])

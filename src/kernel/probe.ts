@@ -12,6 +12,8 @@ export interface Question {
   readonly port: number
   /** Source address; absent: as the kernel chooses. */
   readonly from?: string
+  /** Source port; absent: any. */
+  readonly fromPort?: number
   /** Address of the device by which multicast leaves. */
   readonly multicast?: string
 }
@@ -32,19 +34,23 @@ const listen = ({ name, port, groups, udp }) => Promise.all([
     socket.bind(port, address, () => { for (const [group, via] of groups) if (kind(group) === type) socket.addMembership(group, via); done() })
   })),
 ]).then(() => 'listening')
-const ask = ({ protocol, to, port, from, multicast }) => new Promise((done) => {
-  setTimeout(() => done('silence'), ${PATIENCE_MS}).unref()
-  const failed = (error) => done(error.code)
+const ask = ({ protocol, to, port, from, fromPort = 0, multicast }) => new Promise((done) => {
   if (protocol === 'tcp') {
+    setTimeout(done, ${PATIENCE_MS}, 'silence').unref()
+    const failed = (error) => done(error.code)
     let text = ''
-    const socket = net.connect({ host: to, port, localAddress: from }).on('error', failed)
+    const socket = net.connect({ host: to, port, localAddress: from, localPort: fromPort }).on('error', failed)
     socket.on('data', (data) => { text += data }).on('end', () => done(text))
     return
   }
-  const socket = dgram.createSocket(kind(to)).on('error', failed).on('message', (text) => { done(String(text)); socket.close() })
-  socket.bind(0, from, () => {
+  const socket = dgram.createSocket(kind(to))
+  let open = true
+  const end = (answer) => { done(answer); if (open) socket.close(); open = false }
+  setTimeout(end, ${PATIENCE_MS}, 'silence').unref()
+  socket.on('error', (error) => end(error.code)).on('message', (text) => end(String(text)))
+  socket.bind(fromPort, from, () => {
     if (multicast) { socket.setMulticastInterface(multicast); socket.send('?', port, to); return }
-    socket.connect(port, to, (error) => error ? failed(error) : socket.send('?', (lost) => lost && failed(lost)))
+    socket.connect(port, to, (error) => error ? end(error.code) : socket.send('?', (lost) => lost && end(lost.code)))
   })
 })
 require('node:readline').createInterface({ input: process.stdin }).on('line', async (line) => {

@@ -25,6 +25,7 @@ export type Item =
   | NftMapItem
   | NftChainItem
   | NftElementItem
+  | FlowsItem
 
 interface Common {
   readonly owner?: string
@@ -175,6 +176,21 @@ export interface NftElementItem extends Common {
   readonly value?: readonly string[]
 }
 
+/**
+ * What connection tracking has learned about one UDP destination leads to these targets only. A datagram of a known flow never
+ * meets the rules again, so what they say now must be enforced: `put` and `del` delete the flows that lead elsewhere, and an item
+ * is there (in a dump) as long as there is no such flow. Of its kind, the one that is asked for and never swept for.
+ */
+export interface FlowsItem extends Common {
+  readonly kind: 'flows'
+  readonly protocol: 'udp'
+  /** 0.0.0.0 or :: stand for every address of the node. */
+  readonly ip: string
+  readonly port: number
+  /** Where such flows may lead: `ADDRESS . PORT`, sorted. Of a `del` nothing counts but where they come from. */
+  readonly targets: readonly string[]
+}
+
 export type NftFamily = 'ip' | 'ip6' | 'inet' | 'bridge' | 'netdev'
 export type NftHook = 'prerouting' | 'input' | 'forward' | 'output' | 'postrouting' | 'ingress' | 'egress'
 export type NftType = 'ipv4_addr' | 'ipv6_addr' | 'inet_proto' | 'inet_service' | 'mark' | 'ifname' | 'ether_addr' | 'integer' | 'verdict'
@@ -225,6 +241,8 @@ export interface Scope {
   readonly nftTables: readonly { readonly family: NftFamily; readonly table: string }[]
   readonly sysctls: readonly string[]
   readonly files: readonly string[]
+  /** These are given back by a dump if they hold. */
+  readonly flows?: readonly FlowsItem[]
 }
 
 /** The door to the kernel. Real and fake stand in for each other; one contract suite runs over both. */
@@ -336,6 +354,8 @@ function line(item: Item): string {
     }
     case 'nft-element':
       return `element ${item.family} ${item.table} ${item.map} { ${item.key.join(' . ')}${item.value ? ` : ${item.value.join(' . ')}` : ''} }`
+    case 'flows':
+      return `${key(item)} lead to ${item.targets.length === 0 ? 'nobody' : item.targets.join(', ')}`
   }
 }
 
@@ -370,6 +390,8 @@ function key(item: Item): string {
       return `chain ${item.family} ${item.table} ${item.name}`
     case 'nft-element':
       return `element ${item.family} ${item.table} ${item.map} { ${item.key.join(' . ')} }`
+    case 'flows':
+      return `flows ${item.protocol} ${item.ip} . ${item.port}`
   }
 }
 

@@ -3,7 +3,7 @@
  * looks only at keys that one of the two touched since they last agreed, so a pass after one event costs what that event changed.
  * @module
  */
-import { type Change, type Culprit, type Item, keyOf, type Op, type Outcome, show } from '#model/kernel.ts'
+import { type Change, type Culprit, type FlowsItem, type Item, keyOf, type Op, type Outcome, show } from '#model/kernel.ts'
 import { inOrder, matches, remade } from '#plan/diff.ts'
 
 /** Two owners want different objects under one key; the first by name gets it. */
@@ -176,6 +176,11 @@ export class Desired {
       const { item } = claim!
       return item.kind === 'sysctl' && item.netns === undefined ? [item.path] : []
     })
+  }
+
+  /** Wanted flows, to ask the kernel whether they hold. */
+  flows(): FlowsItem[] {
+    return [...this.#claims.values()].flatMap(([claim]) => (claim!.item.kind === 'flows' ? [claim!.item] : []))
   }
 
   #know(item: Item): void {

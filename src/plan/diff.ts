@@ -31,22 +31,26 @@ export function layerOf(item: Item): number {
       return 11
     case 'file':
       return 12
+    case 'flows':
+      return 13
   }
 }
 
-/** Puts by layer, then deletions by layer reversed; within a layer by text, so that one state gives one plan. */
+/** Puts by layer, then deletions by layer reversed; within a layer by text, so that one state gives one plan. Flows come last: a
+ * datagram between their end and the new rules would start a stale one again. */
 export function inOrder(puts: readonly Item[], dels: readonly Item[]): Op[] {
   const sorted = (items: readonly Item[]): Item[] =>
     items
       .map((item) => ({ item, layer: layerOf(item), text: show(item) }))
       .sort((a, b) => a.layer - b.layer || (a.text < b.text ? -1 : 1))
       .map(({ item }) => item)
-  return [
+  const ops: Op[] = [
     ...sorted(puts).map((item): Op => ({ verb: 'put', item })),
     ...sorted(dels)
       .reverse()
       .map((item): Op => ({ verb: 'del', item })),
   ]
+  return [...ops.filter(({ item }) => item.kind !== 'flows'), ...ops.filter(({ item }) => item.kind === 'flows')]
 }
 
 /** True if `have` is as `wanted` says. Fields of a link that `wanted` leaves out are not ours to judge. */

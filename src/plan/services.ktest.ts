@@ -2,12 +2,12 @@ import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { after, before, test } from 'node:test'
 import { CLONE_NEWNET, sys } from '#kernel/ffi.ts'
-import { openNft } from '#kernel/nft.ts'
+import { openLinux } from '#kernel/linux.ts'
 import { Probe, type Question } from '#kernel/probe.ts'
-import { NETLINK_NETFILTER, NetlinkSocket } from '#kernel/socket.ts'
 import { sweepTempNetns, tempNetns } from '#kernel/temp-netns.ts'
 import type { EndpointSlice, Service } from '#model/cluster.ts'
-import { type Item, keyOf, show } from '#model/kernel.ts'
+import { type Item, keyOf, type Op, type Scope, show } from '#model/kernel.ts'
+import { inOrder } from '#plan/diff.ts'
 import { masqItems } from '#plan/masq.ts'
 import { endpointChains, serviceBase, serviceItems } from '#plan/services.ts'
 import { twillTable } from '#plan/table.ts'
@@ -58,7 +58,8 @@ const PORT = 7000
 sweepTempNetns()
 const pods = { a: tempNetns(), b: tempNetns(), c: tempNetns() }
 const probes = new Map<string, Probe>()
-const nft = openNft(NetlinkSocket.open({ protocol: NETLINK_NETFILTER }))
+const kernel = await openLinux()
+const scope: Scope = { links: [], bridges: [], routeProtocol: 84, routeLinks: [], nftTables: [twillTable], sysctls: [], files: [] }
 const run = (...argv: string[]): string => execFileSync(argv[0]!, argv.slice(1), { encoding: 'utf8' })
 
 before(async () => {
@@ -112,17 +113,17 @@ before(async () => {
   const reachable = async (f: Net): Promise<boolean> =>
     (await probes.get('a')!.ask({ protocol: 'tcp', to: f.c, port: PORT })).startsWith('c ')
   for (const f of families) while (!(await reachable(f))) assert.ok(Date.now() < deadline, `pod c is not reached over ${f.ip}`)
-  await apply(masqItems({ networks: families, ipMasq: true, forwardRules: true, randomFully: true, mode: 'iptables' }))
+  await apply(inOrder(masqItems({ networks: families, ipMasq: true, forwardRules: true, randomFully: true, mode: 'iptables' }), []))
 })
-after(() => {
+after(async () => {
+  await kernel.close()
   for (const probe of probes.values()) probe.close()
   for (const pod of Object.values(pods)) pod.remove()
   setImmediate(() => process.exit())
 })
 
-async function apply(put: readonly Item[], del: readonly Item[] = []): Promise<void> {
-  const ops = [...put.map((item) => ({ verb: 'put', item }) as const), ...del.map((item) => ({ verb: 'del', item }) as const)]
-  for (const { error } of await nft.apply(ops)) assert.ifError(error)
+async function apply(ops: readonly Op[]): Promise<void> {
+  for (const { error } of await kernel.apply(ops)) assert.ifError(error)
 }
 
 /** What the agent's loop does: the difference, and nothing else. Returns how many objects it touched. */
@@ -131,7 +132,7 @@ async function want(items: readonly Item[]): Promise<number> {
   const wanted = new Map(items.map((item) => [keyOf(item), item]))
   const put = [...wanted].filter(([key, item]) => !present.has(key) || show(present.get(key)!) !== show(item)).map(([, item]) => item)
   const del = [...present].filter(([key]) => !wanted.has(key)).map(([, item]) => item)
-  await apply(put, del)
+  await apply(inOrder(put, del))
   present = wanted
   return put.length + del.length
 }
@@ -215,6 +216,21 @@ test('an endpoint on the node itself, as that of the API server', async () => {
   }
 })
 
+test('a UDP client that keeps its port follows the endpoints', async () => {
+  const ports = { 4: 40004, 6: 40006 } as const
+  const ask = (f: Net): Promise<string> => probes.get('a')!.ask({ protocol: 'udp', to: f.clusterIp, port: 53, fromPort: ports[f.number] })
+  await want([...base(2)])
+  for (const f of families) assert.doesNotMatch(await ask(f), /^[abc] /, 'no service, but a flow')
+  await want([...base(2), ...serviceItems(service, slices(at('b')))])
+  for (const f of families) assert.equal(await ask(f), `b ${f.a}`, 'the first endpoint')
+  await want([...base(2), ...serviceItems(service, slices(at('b'), at('c')))])
+  for (const f of families) for (let i = 0; i < 8; i++) assert.equal(await ask(f), `b ${f.a}`, 'one more endpoint')
+  await want([...base(2), ...serviceItems(service, slices(at('c')))])
+  for (const f of families) assert.equal(await ask(f), `c ${f.a}`, 'its endpoint went')
+  await want([...base(2), ...serviceItems(service, slices())])
+  for (const f of families) assert.equal(await ask(f), 'ECONNREFUSED', 'the last endpoint went')
+})
+
 test('a service without ready endpoints refuses at once', async () => {
   await want([...base(2), ...serviceItems(service, slices())])
   for (const who of ['a', 'node']) {
@@ -247,20 +263,20 @@ test('a change touches the elements of its service only, and a deleted service i
     serviceItems({ ...service, name: `o${i}`, clusterIPs: [`10.97.0.${i}`] }, slices(at('b'), at('c'))),
   ).flat()
   await want([...base(2), ...others, ...serviceItems(service, slices(at('b')))])
-  // Two protocols in two families: the count of the service, one more endpoint, and that endpoint's way to itself.
-  assert.equal(await want([...base(2), ...others, ...serviceItems(service, slices(at('b'), at('c')))]), 4 * 3)
+  // Two protocols in two families: the count of the service, one more endpoint, and that endpoint's way to itself; UDP flows.
+  assert.equal(await want([...base(2), ...others, ...serviceItems(service, slices(at('b'), at('c')))]), 4 * 3 + 2)
   assert.equal(await want([...base(2), ...others, ...serviceItems(service, slices(at('b'), at('c')))]), 0)
   await want([...base(2), ...others])
   const questions = families.flatMap((f) => both.map((way) => ({ ...way, to: f.clusterIp })))
   for (const answer of await Promise.all(questions.map((question) => probes.get('a')!.ask(question))))
     assert.doesNotMatch(answer, /^[abc] /)
-  assert.equal((await nft.dump([twillTable])).filter((item) => show(item).includes(` ${families[0].clusterIp} `)).length, 0)
+  assert.equal((await kernel.dump(scope)).filter((item) => show(item).includes(` ${families[0].clusterIp} `)).length, 0)
 })
 
 test('all of it goes, and nothing else', async () => {
   const [table, ...rest] = [...present.values()]
-  await apply([], rest)
-  const kept = (await nft.dump([twillTable])).map((item) => ('name' in item ? item.name : item.kind)).toSorted()
+  await apply(inOrder([], rest))
+  const kept = (await kernel.dump(scope)).map((item) => ('name' in item ? item.name : item.kind)).toSorted()
   assert.deepEqual(kept, ['forward', 'masq', 'nft-table'])
   assert.equal(table?.kind, 'nft-table')
 })

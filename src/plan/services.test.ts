@@ -85,6 +85,30 @@ const cases: readonly { name: string; service?: Service; slices: readonly Endpoi
       E('hairpin-ipv6 { fd00:10::2 . fd00:10::2 . fd00:96::10 . tcp . 8080 }'),
     ],
   },
+  {
+    name: 'UDP flows may lead to all that serve, also to those that end',
+    service: { ...service, ports: [{ name: 'dns', protocol: 'UDP', port: 53 }] },
+    slices: [
+      slice([endpoint('10.244.1.3'), endpoint('10.244.1.2', ending), endpoint('10.244.1.4', down), endpoint('10.244.1.10')], {
+        ports: [{ name: 'dns', protocol: 'UDP', port: 5353 }],
+      }),
+    ],
+    node: 'k8s-w1',
+    want: [
+      E('service-ipv4 { 10.96.0.10 . udp . 53 : goto endpoints-2 }'),
+      E('endpoint-0-ipv4 { 10.96.0.10 . udp . 53 : 10.244.1.3 . 5353 }'),
+      E('endpoint-1-ipv4 { 10.96.0.10 . udp . 53 : 10.244.1.10 . 5353 }'),
+      E('hairpin-ipv4 { 10.244.1.3 . 10.244.1.3 . 10.96.0.10 . udp . 5353 }'),
+      E('hairpin-ipv4 { 10.244.1.10 . 10.244.1.10 . 10.96.0.10 . udp . 5353 }'),
+      'flows udp 10.96.0.10 . 53 lead to 10.244.1.10 . 5353, 10.244.1.2 . 5353, 10.244.1.3 . 5353',
+    ],
+  },
+  {
+    name: 'UDP without endpoints: no flow stays',
+    service: { ...service, ports: [{ name: 'dns', protocol: 'UDP', port: 53 }] },
+    slices: [],
+    want: [E('service-ipv4 { 10.96.0.10 . udp . 53 : goto endpoints-0 }'), 'flows udp 10.96.0.10 . 53 lead to nobody'],
+  },
   { name: 'headless', service: { ...service, clusterIPs: [] }, slices: [slice([endpoint('10.244.1.2')])], want: [] },
   { name: 'ExternalName', service: { ...service, type: 'ExternalName' }, slices: [], want: [] },
 ]

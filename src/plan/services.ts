@@ -10,11 +10,12 @@
  *
  * So there are chains for each *number* of endpoints, and maps for each *position*, but none for a service: a service is
  * elements only, and a change to it changes those and no rule. (Maps of a service's own make a load quadratic.)
- * Only the first packet of a connection comes this way; conntrack does the rest.
+ * Only the first packet of a connection comes this way; conntrack does the rest. A UDP client that keeps its port never makes a
+ * second connection, so what conntrack knows of a UDP service is held to its endpoints (FlowsItem).
  * @module
  */
 import type { Endpoint, EndpointSlice, Service, ServicePort } from '#model/cluster.ts'
-import type { Item } from '#model/kernel.ts'
+import type { FlowsItem, Item } from '#model/kernel.ts'
 import { compareIp, type Family, familyOf } from '#net/ip.ts'
 import { chain, element, families, map, suffixOf, tableItem } from '#plan/table.ts'
 
@@ -87,6 +88,7 @@ export function serviceItems(service: Service, slices: readonly EndpointSlice[],
       ...targets
         .filter(({ nodeName }) => node === undefined || nodeName === undefined || nodeName === node)
         .map(({ ip, port: to }) => element(`hairpin-${suffix}`, [ip, ip, clusterIp, protocol, String(to)])),
+      ...(port.protocol === 'UDP' ? [flowsOf(clusterIp, port, slices)] : []),
     ]
   })
 }
@@ -99,16 +101,33 @@ export function endpointCount(service: Service, slices: readonly EndpointSlice[]
 const eachPort = ({ type, clusterIPs, ports }: Service): { clusterIp: string; port: ServicePort }[] =>
   type === 'ExternalName' ? [] : clusterIPs.flatMap((clusterIp) => ports.map((port) => ({ clusterIp, port })))
 
+/** Flows that were there before may go on for as long as the endpoint serves, also while it ends. */
+function flowsOf(ip: string, port: ServicePort, slices: readonly EndpointSlice[]): FlowsItem {
+  const targets = endpointsOf(port, familyOf(ip), slices).filter(({ endpoint }) => endpoint.ready || endpoint.serving)
+  const texts = new Set(targets.map((target) => `${target.ip} . ${target.port}`))
+  return { kind: 'flows', protocol: 'udp', ip, port: port.port, targets: [...texts].toSorted() }
+}
+
 interface Target {
   readonly ip: string
   readonly port: number
   readonly nodeName: string | undefined
 }
 
-/** Where connections to `port` go: ready endpoints; if there are none, those that end but still serve (KEP-1669). In order of
+/** Where new connections to `port` go: ready endpoints; if there are none, those that end but still serve (KEP-1669). In order of
  * address, so that one state gives one set of elements. */
 function targetsOf(port: ServicePort, family: Family, slices: readonly EndpointSlice[]): Target[] {
-  const all = slices
+  const all = endpointsOf(port, family, slices)
+  const usable = (when: (endpoint: Endpoint) => boolean): Map<string, Target> =>
+    new Map(all.filter(({ endpoint }) => when(endpoint)).map((target) => [`${target.ip} ${target.port}`, target]))
+  const ready = usable((endpoint) => endpoint.ready)
+  const targets = ready.size > 0 ? ready : usable((endpoint) => endpoint.serving && endpoint.terminating)
+  return [...targets.values()].toSorted((a, b) => compareIp(a.ip, b.ip) || a.port - b.port)
+}
+
+/** Everything in `slices` that answers for `port`, in whatever state; perhaps twice. */
+function endpointsOf(port: ServicePort, family: Family, slices: readonly EndpointSlice[]): (Target & { readonly endpoint: Endpoint })[] {
+  return slices
     .filter((slice) => slice.family === family)
     .flatMap((slice) =>
       slice.ports
@@ -119,9 +138,4 @@ function targetsOf(port: ServicePort, family: Family, slices: readonly EndpointS
           ),
         ),
     )
-  const usable = (when: (endpoint: Endpoint) => boolean): Map<string, Target> =>
-    new Map(all.filter(({ endpoint }) => when(endpoint)).map(({ ip, port, nodeName }) => [`${ip} ${port}`, { ip, port, nodeName }]))
-  const ready = usable((endpoint) => endpoint.ready)
-  const targets = ready.size > 0 ? ready : usable((endpoint) => endpoint.serving && endpoint.terminating)
-  return [...targets.values()].toSorted((a, b) => compareIp(a.ip, b.ip) || a.port - b.port)
 }

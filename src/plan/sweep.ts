@@ -62,6 +62,8 @@ export function sweepOf(trust: Trust): Sweep {
       case 'nft-chain':
       case 'nft-element':
         return trust.services
+      case 'flows':
+        return true
       case 'link':
         return trust.nodes && flannelDevice.test(item.name)
       case 'address':
