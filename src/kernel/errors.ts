@@ -73,4 +73,10 @@ export const kernelError = errorTable({
     text: (d: { tries: number }) => `Cannot read the nftables tables in one piece: they changed during each of ${d.tries} tries`,
     remedy: 'Some program changes nftables all the time: `nft monitor` shows which. The next pass tries again.',
   },
+  ERR_REFERENCE_RULES: {
+    text: (d: { containerId: string; reason: string }) =>
+      `Cannot remove the iptables or nft rules that the reference plugins made for container ${d.containerId}: ${d.reason}`,
+    remedy:
+      'The runtime repeats DEL. If it stays, see `iptables-save -t nat` for the chains CNI-DN-…, and whether another program holds them.',
+  },
 })

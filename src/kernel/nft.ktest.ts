@@ -94,6 +94,7 @@ const zoo: NftChainItem = {
     'ip6 daddr . meta l4proto . th sport != @hairpin return',
     'meta nfproto ipv6 meta l4proto 47 th dport 53 return',
     'meta l4proto tcp reject with tcp reset',
+    'meta mark set meta mark | 0x00002000 goto endpoints-1',
     'reject',
   ],
 }

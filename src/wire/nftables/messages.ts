@@ -57,14 +57,18 @@ export const NFNLGRP_NFTABLES = 7
 
 /** NFPROTO_* */
 const familyNumbers: Readonly<Record<NftFamily, number>> = { inet: 1, ip: 2, netdev: 5, bridge: 7, ip6: 10 }
-const familyNames = new Map(Object.entries(familyNumbers).map(([name, number]) => [number, name as NftFamily]))
+const familyNames: ReadonlyMap<number, NftFamily> = new Map(
+  Object.entries(familyNumbers).map(([name, number]) => [number, name as NftFamily]),
+)
+/** The family that a message's header names. */
+export const familyOfMessage = (body: Uint8Array): NftFamily | undefined => familyNames.get(body[0]!)
 /** NF_INET_*; the hooks of netdev and bridge tables have other numbers, and no planner uses them. */
 const hooks: readonly NftHook[] = ['prerouting', 'input', 'forward', 'output', 'postrouting', 'ingress']
 
 const TABLE = { name: 1, flags: 2, userdata: 6 } as const
 const CHAIN = { table: 1, name: 3, hook: 4, policy: 5, type: 7 } as const
 const HOOK = { number: 1, priority: 2 } as const
-const RULE = { table: 1, chain: 2, handle: 3, expressions: 4, userdata: 7 } as const
+export const RULE = { table: 1, chain: 2, handle: 3, expressions: 4, userdata: 7 } as const
 const SET = {
   table: 1,
   name: 2,
@@ -98,7 +102,8 @@ const COMMENT = 'made and repaired by twill; see twill status'
 
 const header = (family: NftFamily | undefined, resource = 0): Uint8Array =>
   Uint8Array.of(family === undefined ? 0 : familyNumbers[family], 0, resource >> 8, resource & 0xff)
-const request = (type: number, family: NftFamily | undefined, flags: number, ...attributes: Uint8Array[]): Request => ({
+/** One message: header and attributes. */
+export const request = (type: number, family: NftFamily | undefined, flags: number, ...attributes: Uint8Array[]): Request => ({
   type,
   flags,
   body: concat(header(family), ...attributes),
@@ -155,6 +160,8 @@ export function newSet({ family, table, name, key, value, interval }: NftMapItem
 export const delSet = ({ family, table, name }: NftMapItem): Request =>
   request(NFT.delSet, family, 0, attr.string(SET.table, table), attr.string(SET.name, name))
 
+type ChainName = Pick<NftChainItem, 'family' | 'table' | 'name'>
+
 /** The chain without its rules. */
 export const newChain = ({ family, table, name, base }: NftChainItem): Request =>
   request(
@@ -172,11 +179,11 @@ export const newChain = ({ family, table, name, base }: NftChainItem): Request =
       : []),
   )
 
-export const delChain = ({ family, table, name }: NftChainItem): Request =>
+export const delChain = ({ family, table, name }: ChainName): Request =>
   request(NFT.delChain, family, 0, attr.string(CHAIN.table, table), attr.string(CHAIN.name, name))
 
 /** Deletes all rules of the chain. */
-export const flushChain = ({ family, table, name }: NftChainItem): Request =>
+export const flushChain = ({ family, table, name }: ChainName): Request =>
   request(NFT.delRule, family, 0, attr.string(RULE.table, table), attr.string(RULE.chain, name))
 
 /** The chain's rules, one message each.
@@ -206,6 +213,9 @@ export const changeElements = (verb: 'put' | 'del', map: NftMapItem, entries: re
     nest(ELEMENTS.elements, ...entries),
   )
 
+/** One chain by name, without its rules. */
+export const getChain = (family: NftFamily, table: string, name: string): Request =>
+  request(NFT.getChain, family, 0, attr.string(CHAIN.table, table), attr.string(CHAIN.name, name))
 export const getTable = (family: NftFamily, table: string): Request => request(NFT.getTable, family, 0, attr.string(TABLE.name, table))
 /** To dump. The kernel filters chains by family only, sets and rules by table, too. */
 export const getChains = (family: NftFamily): Request => request(NFT.getChain, family, 0)
@@ -260,7 +270,7 @@ export function decodeNft(
     return { kind: 'generation', id: u32(GENERATION.id), pid: u32(GENERATION.pid), process: text(GENERATION.process) }
   }
   // In every message attribute 1 is the table's name.
-  const family = familyNames.get(body[0]!)
+  const family = familyOfMessage(body)
   const table = text(TABLE.name)
   if (family === undefined || !ours(family, table)) return undefined
   switch (type) {
