@@ -9,7 +9,7 @@ help:
 	@printf '%s\n' \
 	  'make lab              install what is missing, build a three-node lab and tell its story (IFACE= for the NAT trap)' \
 	  'make lab-down         remove every trace of the lab' \
-	  'make test             every test; the last line is "N passed, N failed"' \
+	  'make test             every test; the last line is "N passed, N failed" (KIND=unit|kernel|lab|slow for one kind)' \
 	  'make bench [NAME=…]   benchmarks beside their peers; each ends in one line "bench: …"' \
 	  'make check            types, format, lint' \
 	  'make fix              format and mend what can be mended' \

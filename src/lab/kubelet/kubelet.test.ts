@@ -11,7 +11,7 @@ import { logOptions, showLine, tail } from '#lab/kubelet/logs.ts'
 import { conditionsOf, osImage } from '#lab/kubelet/node-object.ts'
 import { capabilitiesForPorts, dnsOf, hostsFile, parseResolvConf, resolvConf } from '#lab/kubelet/pod-files.ts'
 import { type ContainerView, type PodView, podStatus, qosClass } from '#lab/kubelet/pod-status.ts'
-import type { Instance } from '#lab/kubelet/runtime.ts'
+import type { Instance } from '#lab/kubelet/records.ts'
 import { capabilitiesOf } from '#lab/kubelet/security.ts'
 import { mirrorOf, staticPod } from '#lab/kubelet/static-pods.ts'
 import type { Container, Pod, PodSpec } from '#lab/kubelet/types.ts'
@@ -260,7 +260,6 @@ const view = (p: Pod, main: ContainerView[], init: ContainerView[] = []): PodVie
     startTime: '2026-11-23T03:00:00.000Z',
     init,
     main,
-    terminating: false,
     now: '2026-11-23T03:00:09.000Z',
   },
 })

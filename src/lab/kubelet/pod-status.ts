@@ -2,7 +2,7 @@
  * The status of a pod from what runs: pure. Words and order as the kubelet's, since kubectl's columns are made of them.
  * @module
  */
-import type { Instance } from '#lab/kubelet/runtime.ts'
+import type { Instance } from '#lab/kubelet/records.ts'
 import type { Condition, Container, ContainerState, ContainerStatus, Pod, PodStatus } from '#lab/kubelet/types.ts'
 
 /** What the worker knows of one container beside its runs. */
@@ -27,8 +27,6 @@ export interface PodView {
   readonly startTime: string
   readonly init: readonly ContainerView[]
   readonly main: readonly ContainerView[]
-  /** The pod is being deleted and its containers have been told to end. */
-  readonly terminating: boolean
   readonly now: string
 }
 

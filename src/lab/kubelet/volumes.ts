@@ -48,9 +48,34 @@ interface ConfigMapObject {
   binaryData?: Record<string, string>
 }
 
+const refreshMs = 60_000
+
+/** The volumes of one pod: all made once, and those of objects that can change looked at again each minute. */
+export class PodVolumes {
+  /** Volume name to path on the node. */
+  readonly paths = new Map<string, string>()
+  #madeAt: number | undefined
+
+  /** @returns why a volume cannot be made, as FailedMount shows it; undefined if all stand. */
+  async make(o: VolumeContext, now: number): Promise<string | undefined> {
+    const fresh = this.#madeAt === undefined
+    if (!fresh && now - this.#madeAt! < refreshMs) return undefined
+    for (const volume of (o.pod.spec.volumes ?? []).filter((v) => fresh || isLive(v))) {
+      try {
+        this.paths.set(volume.name, await makeVolume(volume, o))
+      } catch (error) {
+        const text = (error as Error).message
+        return text.startsWith('MountVolume') ? text : `MountVolume.SetUp failed for volume "${volume.name}" : ${text}`
+      }
+    }
+    this.#madeAt = now
+    return undefined
+  }
+}
+
 /** Makes the volume (again: brings it up to date) and returns the path to mount.
  * @throws {ConfigMissing} if an object is not there; {Error} if a hostPath is not of its type. */
-export async function makeVolume(volume: Volume, o: VolumeContext): Promise<string> {
+async function makeVolume(volume: Volume, o: VolumeContext): Promise<string> {
   const dir = (plugin: string): string => join(o.dir, `kubernetes.io~${plugin}`, volume.name)
   if (volume.hostPath) return hostPath(volume.name, volume.hostPath.path, volume.hostPath.type ?? '')
   if (volume.emptyDir) return emptyDir(dir('empty-dir'), volume.emptyDir.medium)
@@ -76,7 +101,7 @@ export async function makeVolume(volume: Volume, o: VolumeContext): Promise<stri
 }
 
 /** Whether its content can change while the pod runs: the kubelet looks again each minute. */
-export const isLive = (volume: Volume): boolean => Boolean(volume.configMap ?? volume.secret ?? volume.projected ?? volume.downwardAPI)
+const isLive = (volume: Volume): boolean => Boolean(volume.configMap ?? volume.secret ?? volume.projected ?? volume.downwardAPI)
 
 function hostPath(name: string, path: string, type: string): string {
   const now = existsSync(path) ? statSync(path) : undefined

@@ -9,7 +9,7 @@ import { Bell } from '#base/bell.ts'
 import { systemClock } from '#base/clock.ts'
 import type { Log } from '#base/log.ts'
 import { type Api, ApiError, isNotFound, patchType } from '#lab/api.ts'
-import { findImage, type Image, unknownImage } from '#lab/images/table.ts'
+import { findImage } from '#lab/images/table.ts'
 import type { Cni } from '#lab/kubelet/cni.ts'
 import type { KubeletConfig } from '#lab/kubelet/config.ts'
 import { ConfigMissing, environmentOf } from '#lab/kubelet/env.ts'
@@ -17,9 +17,11 @@ import type { Events } from '#lab/kubelet/events.ts'
 import type { Mirror } from '#lab/kubelet/mirror.ts'
 import { type ContainerView, idOf, podStatus } from '#lab/kubelet/pod-status.ts'
 import { Prober } from '#lab/kubelet/probes.ts'
-import { type Instance, PodRuntime } from '#lab/kubelet/runtime.ts'
+import type { Instance } from '#lab/kubelet/records.ts'
+import { PodRuntime } from '#lab/kubelet/runtime.ts'
 import { type Container, namespaceOf, type Pod, type PodStatus, podKey, type ServiceObject } from '#lab/kubelet/types.ts'
-import { isLive, makeVolume, objectData } from '#lab/kubelet/volumes.ts'
+import { objectData, PodVolumes } from '#lab/kubelet/volumes.ts'
+import { Waits } from '#lab/kubelet/waits.ts'
 
 export interface Node {
   readonly api: Api
@@ -31,18 +33,7 @@ export interface Node {
   readonly signal: AbortSignal
 }
 
-/** A wait that grows: 10 s, 20 s … 5 min, as the kubelet's for crashing containers and images. */
-interface Delay {
-  ms: number
-  until: number
-}
-const nextDelay = (d: Delay | undefined, now: number): Delay => {
-  const ms = d ? Math.min(d.ms * 2, 300_000) : 10_000
-  return { ms, until: now + ms }
-}
-
 const lookAgainMs = 10_000
-const refreshVolumesMs = 60_000
 
 export class PodWorker {
   readonly runtime: PodRuntime
@@ -56,15 +47,12 @@ export class PodWorker {
   #ips: readonly string[] = []
   #sent = ''
   #endingSince: number | undefined
-  #volumesAt = 0
   readonly #startTime: string
   readonly #bell = new Bell()
-  readonly #waiting = new Map<string, { reason: string; message: string }>()
-  readonly #delays = new Map<string, Delay>()
-  readonly #pulls = new Map<string, Delay>()
+  readonly #waits: Waits
   readonly #probers = new Map<string, { instance: Instance; prober: Prober }>()
   readonly #watchers = new Map<Instance, FSWatcher>()
-  readonly #volumes = new Map<string, string>()
+  readonly #volumes = new PodVolumes()
   readonly #node: Node
   /** From a manifest file: the API holds a mirror of it under the same name, with a uid of its own. */
   readonly #static: boolean
@@ -75,6 +63,7 @@ export class PodWorker {
     this.#static = o.static
     this.#startTime = pod.status?.startTime ?? new Date().toISOString()
     this.runtime = new PodRuntime(pod, node.config, node.cni)
+    this.#waits = new Waits(() => this.#pod, node.events)
     if (this.runtime.sandbox) this.#ips = pod.spec.hostNetwork ? [node.config.nodeIp] : this.runtime.sandbox.ips
     this.done = this.#run()
   }
@@ -85,10 +74,10 @@ export class PodWorker {
 
   /** Whether the container waits for its next run (back-off, image). */
   isWaiting(name: string): boolean {
-    return this.#waiting.has(name)
+    return this.#waits.of(name) !== undefined
   }
   waitingReason(name: string): string {
-    return this.#waiting.get(name)?.message ?? 'ContainerCreating'
+    return this.#waits.of(name)?.message ?? 'ContainerCreating'
   }
 
   /** What a command run in the container finds in its environment: that of the container's own process. */
@@ -170,7 +159,7 @@ export class PodWorker {
     for (const container of pod.spec.initContainers ?? []) {
       const last = this.#mine(container)
       if (last?.end?.exitCode === 0) {
-        this.#waiting.delete(container.name)
+        this.#waits.over(container.name)
         continue
       }
       if (last && !last.end) return lookAgainMs
@@ -196,28 +185,13 @@ export class PodWorker {
 
   async #makeVolumes(): Promise<boolean> {
     const pod = this.#pod
-    const fresh = this.#volumesAt === 0
-    if (!fresh && Date.now() - this.#volumesAt < refreshVolumesMs) return true
-    const context = {
-      api: this.#node.api,
-      pod,
-      podIps: this.#ips,
-      hostIp: this.#node.config.nodeIp,
-      dir: join(this.runtime.dir, 'volumes'),
-    }
-    for (const volume of (pod.spec.volumes ?? []).filter((v) => fresh || isLive(v))) {
-      try {
-        this.#volumes.set(volume.name, await makeVolume(volume, context))
-      } catch (error) {
-        const text = (error as Error).message
-        const message = text.startsWith('MountVolume') ? text : `MountVolume.SetUp failed for volume "${volume.name}" : ${text}`
-        this.#node.events.pod(pod, 'Warning', 'FailedMount', message)
-        await this.#report()
-        return false
-      }
-    }
-    this.#volumesAt = Date.now()
-    return true
+    const { api, config, events } = this.#node
+    const dir = join(this.runtime.dir, 'volumes')
+    const trouble = await this.#volumes.make({ api, pod, podIps: this.#ips, hostIp: config.nodeIp, dir }, Date.now())
+    if (trouble === undefined) return true
+    events.pod(pod, 'Warning', 'FailedMount', trouble)
+    await this.#report()
+    return false
   }
 
   async #makeSandbox(): Promise<boolean> {
@@ -236,12 +210,8 @@ export class PodWorker {
       await this.runtime.start()
       return true
     } catch (error) {
-      events.pod(
-        pod,
-        'Warning',
-        'FailedCreatePodSandBox',
-        `Failed to create pod sandbox: rpc error: code = Unknown desc = ${(error as Error).message}`,
-      )
+      const why = `rpc error: code = Unknown desc = ${(error as Error).message}`
+      events.pod(pod, 'Warning', 'FailedCreatePodSandBox', `Failed to create pod sandbox: ${why}`)
       await this.#report()
       return false
     }
@@ -253,9 +223,9 @@ export class PodWorker {
     const pod = this.#pod
     const { name } = container
     const now = Date.now()
-    const image = this.#pull(container, now)
-    if (!image) return Math.max(1000, Math.min(lookAgainMs, this.#pulls.get(name)!.until - now))
-    const backOffMs = this.#backOff(container, now)
+    const image = this.#waits.image(container, now)
+    if (typeof image === 'number') return Math.max(1000, Math.min(lookAgainMs, image))
+    const backOffMs = this.#waits.backOff(name, this.#mine(container), now)
     if (backOffMs > 0) return Math.min(backOffMs, lookAgainMs)
     let env: Map<string, string>
     try {
@@ -270,70 +240,17 @@ export class PodWorker {
       })
     } catch (error) {
       if (!(error instanceof ConfigMissing)) throw error
-      this.#waiting.set(name, { reason: 'CreateContainerConfigError', message: error.message })
-      events.pod(pod, 'Warning', 'Failed', `Error: ${error.message}`, name)
+      this.#waits.config(name, error.message)
       return this.#retryMs()
     }
     events.pod(pod, 'Normal', 'Pulled', `Container image "${container.image}" already present on machine`, name)
-    const instance = await this.runtime.run({ container, image, env, volumes: this.#volumes })
-    this.#waiting.delete(name)
+    const instance = await this.runtime.run({ container, image, env, volumes: this.#volumes.paths })
+    this.#waits.over(name)
     events.pod(pod, 'Normal', 'Created', `Created container: ${name}`, name)
     if (instance.end?.reason === 'StartError') events.pod(pod, 'Warning', 'Failed', `Error: ${instance.end.message}`, name)
     else events.pod(pod, 'Normal', 'Started', `Started container ${name}`, name)
     this.#watchRuns()
     return instance.end ? 0 : lookAgainMs
-  }
-
-  #pull(container: Container, now: number): Image | undefined {
-    const { events } = this.#node
-    const { name } = container
-    const image = findImage(container.image)
-    if (image) return image
-    const delay = this.#pulls.get(name)
-    if (!delay || now >= delay.until) {
-      this.#pulls.set(name, nextDelay(delay, now))
-      const text = unknownImage(container.image)
-      events.pod(this.#pod, 'Normal', 'Pulling', `Pulling image "${container.image}"`, name)
-      events.pod(this.#pod, 'Warning', 'Failed', `Failed to pull image "${container.image}": ${text}`, name)
-      events.pod(this.#pod, 'Warning', 'Failed', 'Error: ErrImagePull', name)
-      this.#waiting.set(name, { reason: 'ErrImagePull', message: text })
-    } else if (this.#waiting.get(name)?.reason !== 'ImagePullBackOff') {
-      events.pod(this.#pod, 'Normal', 'BackOff', `Back-off pulling image "${container.image}"`, name)
-      events.pod(this.#pod, 'Warning', 'Failed', 'Error: ImagePullBackOff', name)
-      this.#waiting.set(name, {
-        reason: 'ImagePullBackOff',
-        message: `Back-off pulling image "${container.image}": ErrImagePull: ${unknownImage(container.image)}`,
-      })
-    }
-    return undefined
-  }
-
-  /** Milliseconds until an ended container may start again. The first restart is at once; ten minutes of running are forgiven all. */
-  #backOff(container: Container, now: number): number {
-    const { name } = container
-    const last = this.#mine(container)
-    if (!last?.end) return 0
-    const ended = Date.parse(last.end.finishedAt)
-    const delay = this.#delays.get(name)
-    if (!delay || ended - Date.parse(last.startedAt ?? last.end.finishedAt) > 600_000) {
-      this.#delays.set(name, { ms: 10_000, until: 0 })
-      return 0
-    }
-    if (delay.until === 0) delay.until = ended + delay.ms
-    if (now >= delay.until) {
-      this.#delays.set(name, { ms: Math.min(delay.ms * 2, 300_000), until: 0 })
-      return 0
-    }
-    if (this.#waiting.get(name)?.reason !== 'CrashLoopBackOff') {
-      const who = `pod=${this.#pod.metadata.name}_${namespaceOf(this.#pod)}(${this.#pod.metadata.uid})`
-      this.#waiting.set(name, {
-        reason: 'CrashLoopBackOff',
-        message: `back-off ${delay.ms / 1000}s restarting failed container=${name} ${who}`,
-      })
-      const where = `pod ${this.#pod.metadata.name}_${namespaceOf(this.#pod)}(${this.#pod.metadata.uid})`
-      this.#node.events.pod(this.#pod, 'Warning', 'BackOff', `Back-off restarting failed container ${name} in ${where}`, name)
-    }
-    return delay.until - now
   }
 
   /** Each running container has its prober, and a watch on the directory where its end will be written. */
@@ -433,7 +350,7 @@ export class PodWorker {
   }
 
   #view(container: Container): ContainerView {
-    const waiting = this.#waiting.get(container.name)
+    const waiting = this.#waits.of(container.name)
     const probing = this.#probers.get(container.name)
     return {
       container,
@@ -457,7 +374,6 @@ export class PodWorker {
         startTime: this.#startTime,
         init: (pod.spec.initContainers ?? []).map((c) => this.#view(c)),
         main: pod.spec.containers.map((c) => this.#view(c)),
-        terminating: pod.metadata.deletionTimestamp !== undefined,
         now: new Date().toISOString(),
       },
       pod.status,
