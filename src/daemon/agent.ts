@@ -25,11 +25,11 @@ import { deriveSelf, type SelfResult } from '#daemon/self.ts'
 import { Steward } from '#daemon/steward.ts'
 import { Teller } from '#daemon/tell.ts'
 import type { Finding, NodeRecord } from '#model/cluster.ts'
-import type { FileItem, HostView, Kernel } from '#model/kernel.ts'
+import { type FileItem, type HostView, type Kernel, TWILL_ROUTE_PROTOCOL } from '#model/kernel.ts'
 import type { Phase } from '#model/status.ts'
 import type { Backend, Self } from '#plan/backends/backend.ts'
 import { nodeItems } from '#plan/node.ts'
-import { scopeOf, sweepOf } from '#plan/sweep.ts'
+import { POD_BRIDGE, scopeOf, sweepOf } from '#plan/sweep.ts'
 
 /** The open door for CNI requests. */
 export interface PodDoor {
@@ -141,6 +141,8 @@ export class Agent {
     )
     const [kernel] = await Promise.all([this.parts.openKernel(), this.#findNode(signal)])
     this.kernel = kernel
+    const devices = [this.backend.device(4) ?? [], POD_BRIDGE].flat()
+    kernel.watchHost({ devices, routeProtocol: TWILL_ROUTE_PROTOCOL }, () => this.#bell.ring('host'), signal)
     const found = await this.#waitForSelf(kernel, signal)
     if (!found) return
     this.#adopt(found)
@@ -271,7 +273,7 @@ export class Agent {
     let passError: string | undefined
     try {
       if (resync) this.steward!.distrust()
-      if (resync || !sameBasis(this.#basis, this.node)) await this.#lookAgain()
+      if (resync || rung.has('host') || !sameBasis(this.#basis, this.node)) await this.#lookAgain()
       const trust = this.plans!.plan(rung, cluster.snapshot)
       const { done, failed } = await this.steward!.pass(sweepOf(trust))
       if (this.startMs === undefined && trust.nodes) await this.#prove(done)

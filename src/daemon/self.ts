@@ -34,6 +34,7 @@ export async function deriveSelf(o: SelfInput): Promise<SelfResult> {
   const host = await o.kernel.host()
   const { uplink, misses } = await chooseUplink(o, host)
   if (!uplink) return { missing: noInterface(node.name, misses), host }
+  if (!host.links.some(({ name, up }) => name === uplink.name && up)) return { missing: interfaceDown(node.name, uplink), host }
   const lease = podCidrOf(node, FAMILY)
   if ('id' in lease) return { missing: lease, host }
   const network = conf.network!
@@ -94,5 +95,15 @@ function noInterface(node: string, misses: readonly string[]): Finding {
     subject: `node ${node}`,
     text: `No interface to reach other nodes by: ${misses.join('; ')}`,
     remedy: 'Name one that exists with --iface (name or address), or give the node a default route.',
+  }
+}
+
+function interfaceDown(node: string, { name, why }: Uplink): Finding {
+  return {
+    id: 'interface-down',
+    severity: 'error',
+    subject: `node ${node}`,
+    text: `${name}, the interface to other nodes (${why}), is down`,
+    remedy: `Set it up (ip link set ${name} up), or name another with --iface.`,
   }
 }

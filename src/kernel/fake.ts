@@ -11,6 +11,7 @@ import {
   type Culprit,
   type Feature,
   type FlowsItem,
+  type HostFilter,
   type HostView,
   type Item,
   type Kernel,
@@ -39,7 +40,7 @@ export const FAKE_HOST: HostView = {
 export class FakeKernel implements Kernel {
   mutations = 0
   features: readonly Feature[] = []
-  readonly #host: HostView
+  #host: HostView
   #items = new Map<string, Item>()
   /** Both directions of every veth pair, by key. */
   #peers = new Map<string, string>()
@@ -49,6 +50,7 @@ export class FakeKernel implements Kernel {
   readonly #stale = new Set<string>()
   #failures: string[] = []
   #watchers = new Set<{ scope: Scope; emit: Emit }>()
+  #hostWatchers = new Set<() => void>()
   #macs = 0
 
   constructor(o: { host?: HostView; items?: readonly Item[] } = {}) {
@@ -82,6 +84,12 @@ export class FakeKernel implements Kernel {
     for (const { emit } of this.#watchers) emit({ verb: 'overrun' })
   }
 
+  /** Someone else gives the node other links, addresses or routes. */
+  rehost(host: HostView): void {
+    this.#host = host
+    for (const ring of this.#hostWatchers) ring()
+  }
+
   async dump(scope: Scope): Promise<Item[]> {
     return [
       ...this.observe().filter((item) => this.#inScope(item, scope)),
@@ -108,6 +116,11 @@ export class FakeKernel implements Kernel {
 
   async host(): Promise<HostView> {
     return this.#host
+  }
+
+  watchHost(_: HostFilter, ring: () => void, signal: AbortSignal): void {
+    this.#hostWatchers.add(ring)
+    signal.addEventListener('abort', () => this.#hostWatchers.delete(ring), { once: true })
   }
 
   /** The longest match among networks the host is attached to and routes. */

@@ -267,3 +267,33 @@ test('a pod ADD through apply, timed (printed, not judged)', () =>
     const sorted = ms.toSorted((a, b) => a - b)
     console.log(`one ADD's ops through apply: median ${sorted[15]!.toFixed(2)} ms, best ${sorted[0]!.toFixed(2)} ms`)
   }))
+
+const hostChanges = [
+  { name: 'an address', argv: ['address', 'add', '192.168.20.100/24', 'dev', 'eth1'], news: true },
+  { name: 'a route of others', argv: ['route', 'add', '192.168.30.0/24', 'via', '192.168.10.1'], news: true },
+  { name: 'the MTU of an interface with an address', argv: ['link', 'set', 'eth1', 'mtu', '1400'], news: true },
+  { name: 'an interface with an address goes down', argv: ['link', 'set', 'eth1', 'down'], news: true },
+  { name: 'an interface with an address goes away', argv: ['link', 'del', 'eth1'], news: true },
+  { name: 'a route of ours', argv: ['route', 'add', '10.244.2.0/24', 'via', '192.168.10.102', 'proto', '84'], news: false },
+  { name: 'an address of ours', argv: ['address', 'add', '10.244.1.1/24', 'dev', 'cni0'], news: false },
+  { name: 'a device of a pod', argv: ['link', 'add', 'veth1', 'up', 'type', 'veth', 'peer', 'name', 'pod1'], news: false },
+  { name: 'a port of our bridge', argv: ['link', 'set', 'switch', 'master', 'cni0'], news: false },
+]
+for (const { name, argv, news } of hostChanges) {
+  test(`the host ${news ? 'is another' : 'stays the same'}: ${name}`, () =>
+    within(async (kernel) => {
+      run('ip', 'link', 'add', 'cni0', 'type', 'bridge')
+      run('ip', 'link', 'set', 'cni0', 'up')
+      const stop = new AbortController()
+      let rung = 0
+      await kernel.host()
+      kernel.watchHost({ devices: ['flannel.1', 'cni0'], routeProtocol: 84 }, () => rung++, stop.signal)
+      const changes = kernel.watch({ ...scope, links: ['lo'] }, stop.signal)
+      run('ip', ...argv)
+      // One that rings once, and is told to its watchers too: whatever came before it has been heard by then.
+      run('ip', 'link', 'set', 'lo', 'mtu', '60000')
+      for await (const change of changes) if (change.verb === 'put' && /^link lo .*mtu 60000/.test(show(change.item))) break
+      assert.equal(rung > 1, news)
+      stop.abort()
+    }))
+}

@@ -24,6 +24,8 @@ import { type Home, RouteWriter, type Site } from '#kernel/writer.ts'
 import {
   type Change,
   type FileItem,
+  type HostFilter,
+  type HostView,
   type Item,
   type Kernel,
   type Op,
@@ -113,8 +115,15 @@ class Linux implements Kernel {
     ])
   }
 
-  host(): ReturnType<Kernel['host']> {
-    return observeHost(this.#reader)
+  async host(): Promise<HostView> {
+    const view = await observeHost(this.#reader)
+    this.#monitor.leads(view)
+    return view
+  }
+
+  watchHost(ours: HostFilter, ring: () => void, signal: AbortSignal): void {
+    const stop = this.#monitor.subscribeHost({ ours, ring })
+    signal.addEventListener('abort', stop, { once: true })
   }
 
   routeTo(ip: string): ReturnType<Kernel['routeTo']> {

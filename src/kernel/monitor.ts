@@ -4,14 +4,16 @@
  *
  * The kernel keeps silent in one case: IPv4 routes through a device that goes down or away vanish without a word. For the
  * devices of a scope the link's own change says it; for any other device that was seen to carry a route of ours (an uplink)
- * the monitor reports an overrun, so that the truth is dumped.
+ * the monitor reports an overrun, so that the truth is dumped. So it does when a device that carries routes loses an IPv4 address:
+ * with the last one go the routes.
  * @module
  */
 import { culpritOf } from '#kernel/culprit.ts'
 import { addressItem, linkItem, neighborItem, portItem, routeItem, wishedMetric } from '#kernel/items.ts'
 import { LinkTable } from '#kernel/links.ts'
 import { NETLINK_ROUTE, NetlinkSocket, type Notification } from '#kernel/socket.ts'
-import { type Change, type Item, type Scope, show, type Verb } from '#model/kernel.ts'
+import { type Change, type HostFilter, type HostView, type Item, type Scope, show, type Verb } from '#model/kernel.ts'
+import { familyOf } from '#net/ip.ts'
 import { type Message, NLM_F_REPLACE } from '#wire/netlink.ts'
 import { decodeAddress } from '#wire/rtnetlink/address.ts'
 import {
@@ -34,15 +36,23 @@ export interface Subscriber {
   emit(change: Change): void
 }
 
+export interface HostSubscriber {
+  readonly ours: HostFilter
+  ring(): void
+}
+
 export class Monitor {
   readonly links = new LinkTable()
   readonly #notifications: NetlinkSocket
   readonly #reader: NetlinkSocket
   #subscribers = new Set<Subscriber>()
+  #hostSubscribers = new Set<HostSubscriber>()
   /** Devices that were ports of a bridge in scope: a port leaves its bridge before it is deleted. */
   #ports = new Set<number>()
   /** Devices that carry, or carried, routes of ours. */
   #carriers = new Set<number>()
+  /** Devices that have, or had, addresses or routes of the host. */
+  #ways = new Set<number>()
 
   private constructor(reader: NetlinkSocket) {
     this.#reader = reader
@@ -69,6 +79,21 @@ export class Monitor {
     return () => this.#subscribers.delete(subscriber)
   }
 
+  /** Rings when something of the host changes that is not the subscriber's own. */
+  subscribeHost(subscriber: HostSubscriber): () => void {
+    this.#hostSubscribers.add(subscriber)
+    return () => this.#hostSubscribers.delete(subscriber)
+  }
+
+  /** Tells which devices have addresses and routes of the host. */
+  leads({ addresses, routes }: HostView): void {
+    const devices = [
+      ...addresses.filter(({ cidr }) => !isLinkLocal(cidr)).map(({ dev }) => dev),
+      ...routes.filter(({ dst }) => !isLinkLocal(dst)).flatMap(({ hops }) => hops.map(({ dev }) => dev)),
+    ]
+    for (const dev of new Set(devices)) this.#ways.add(this.links.index(dev) ?? 0)
+  }
+
   /** Tells that `dev` carries a route of ours. */
   carries(dev: string): void {
     const index = this.links.index(dev)
@@ -93,6 +118,7 @@ export class Monitor {
 
   #overrun(): void {
     for (const { emit } of this.#subscribers) emit({ verb: 'overrun' })
+    for (const { ring } of this.#hostSubscribers) ring()
   }
 
   #read(message: Message): void {
@@ -109,12 +135,28 @@ export class Monitor {
       const item = address && addressItem(address, this.links)
       return item && links.includes(item.dev) ? item : undefined
     })
+    if (!address || isLinkLocal(address.cidr)) return
+    if (message.type === RTM_DELADDR && familyOf(address.cidr) === 4 && this.#carriers.has(address.index)) this.#overrun()
+    else this.#tellHost([this.links.get(address.index)])
+    this.#ways.add(address.index)
+  }
+
+  /** Tells that devices, or what they carry, have changed, to those that they do not belong to. */
+  #tellHost(devices: readonly (Link | undefined)[], protocol?: number): void {
+    for (const { ours, ring } of this.#hostSubscribers) {
+      const isOurs = (link: Link | undefined): boolean =>
+        [link?.name, this.links.name(link?.master ?? 0)].some((name) => ours.devices.includes(name ?? ''))
+      if (protocol !== ours.routeProtocol && !devices.every(isOurs)) ring()
+    }
   }
 
   #readLink(message: Message): void {
     const step = this.links.fold(message)
     if (!step) return
     const { before, now } = step
+    // Only of devices that lead somewhere: those of pods come and go, and are born outside of the bridge.
+    const changed = before && (before.up !== now?.up || before.mtu !== now.mtu || before.name !== now.name)
+    if (changed && this.#ways.has(before.index)) this.#tellHost([before])
     for (const subscriber of this.#subscribers) {
       this.#emitSteps(message, subscriber, this.#linkItems(before, subscriber.scope), this.#linkItems(now, subscriber.scope))
     }
@@ -125,6 +167,7 @@ export class Monitor {
     if (!now) {
       this.#ports.delete(before.index)
       this.#carriers.delete(before.index)
+      this.#ways.delete(before.index)
     }
   }
 
@@ -151,6 +194,12 @@ export class Monitor {
   #readRoute(message: Message): void {
     const route = decodeRoute(message)
     if (!route) return
+    if (route.table === RT_TABLE_MAIN && !route.cloned && route.type === 'unicast' && !isLinkLocal(route.dst)) {
+      this.#tellHost(
+        route.hops.map(({ index }) => this.links.get(index)),
+        route.protocol,
+      )
+    }
     this.#tell(message, message.type === RTM_NEWROUTE ? 'put' : 'del', (scope) => {
       const item = routeItem(route, this.links, scope)
       for (const hop of item ? route.hops : []) this.#carriers.add(hop.index)
@@ -189,3 +238,6 @@ export class Monitor {
     }
   }
 }
+
+/** IPv6 gives every device an address and a route of fe80::/10 (RFC 4291, 2.5.6): they lead to no node. */
+const isLinkLocal = (cidr: string): boolean => /^fe[89ab]/.test(cidr)

@@ -255,6 +255,8 @@ export interface Kernel {
   watch(scope: Scope, signal: AbortSignal): AsyncIterable<Change>
   /** Links, addresses and routes of the node, for the choice of the interface. */
   host(): Promise<HostView>
+  /** Calls `ring` whenever what `host` gives may have changed by others' doing, until `signal` aborts. */
+  watchHost(ours: HostFilter, ring: () => void, signal: AbortSignal): void
   /** What a route lookup gives for `ip`; undefined if unreachable. */
   routeTo(ip: string): Promise<{ readonly dev: string; readonly src?: string; readonly via?: string } | undefined>
   /** Mutating messages sent since the start: the measure of an idle restart (0). */
@@ -271,6 +273,14 @@ export interface Feature {
   readonly what: string
   readonly present: boolean
   readonly otherwise: string
+}
+
+/** What of the host is ours: changes there are no news. */
+export interface HostFilter {
+  /** Devices by name; ports of a bridge among them count too. */
+  readonly devices: readonly string[]
+  /** Routes with this rtm_protocol. */
+  readonly routeProtocol: number
 }
 
 export interface HostLink {
