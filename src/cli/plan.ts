@@ -9,9 +9,10 @@ export function renderPlan(plan: PlanDocument, o: { color: boolean }): string {
   const paint = painter(o.color)
   if (plan.waitingFor !== undefined) return `Nothing is planned yet on ${plan.node}: ${plan.waitingFor}\n`
   if (plan.ops.length === 0) return `The kernel of ${plan.node} holds what is wanted: nothing to do.\n`
-  const lines = plan.ops.map(({ verb, object, owner }) => {
+  const lines = plan.ops.map(({ verb, object, owner, reason }) => {
     const line = verb === 'put' ? paint('green', `+ ${object}`) : paint('red', `- ${object}`)
-    return owner === undefined ? line : `${line}  ${paint('dim', `(${owner})`)}`
+    const aside = [owner, reason].filter((part) => part !== undefined).join('; ')
+    return aside === '' ? line : `${line}  ${paint('dim', `(${aside})`)}`
   })
   const puts = plan.ops.filter(({ verb }) => verb === 'put').length
   return `${lines.join('\n')}\n${puts} to put, ${plan.ops.length - puts} to delete.\n`

@@ -2,8 +2,9 @@
 import { release } from 'node:os'
 import { VERSION } from '#base/version.ts'
 import type { Agent } from '#daemon/agent.ts'
-import { type Op, show } from '#model/kernel.ts'
+import { show } from '#model/kernel.ts'
 import type { PlanDocument, StatusDocument } from '#model/status.ts'
+import type { PlannedOp } from '#plan/desired.ts'
 
 const RECENT_REPAIRS = 20
 
@@ -70,8 +71,9 @@ export async function planOf(agent: Agent): Promise<PlanDocument> {
   }
 }
 
-const shown = ({ verb, item }: Op): PlanDocument['ops'][number] => ({
+const shown = ({ verb, item, reason }: PlannedOp): PlanDocument['ops'][number] => ({
   verb,
   object: show(item),
   ...(item.owner !== undefined && { owner: item.owner }),
+  ...(reason !== undefined && { reason }),
 })

@@ -7,7 +7,7 @@ import { messageOf } from '#base/errors.ts'
 import type { Log } from '#base/log.ts'
 import { type Change, type Item, type Kernel, type Op, type Outcome, type Scope, showOp } from '#model/kernel.ts'
 import type { Repair } from '#model/status.ts'
-import { Desired, type Drift, type Sweep } from '#plan/desired.ts'
+import { Desired, type Drift, type PlannedOp, type Sweep } from '#plan/desired.ts'
 import { possibleWith } from '#plan/features.ts'
 
 const JOURNAL = 100
@@ -94,7 +94,7 @@ export class Steward {
   }
 
   /** What a pass would do to the kernel as it is now. */
-  async plan(): Promise<Op[]> {
+  async plan(): Promise<PlannedOp[]> {
     return this.desired.planAgainst(await this.#o.kernel.dump(this.#scope()), this.#maySweep)
   }
 
@@ -157,6 +157,10 @@ export class Steward {
 
   async #apply(ops: readonly Op[]): Promise<Outcome[]> {
     const drifts = ops.map((op) => this.desired.driftOf(op))
+    for (const op of ops) {
+      const reason = this.desired.reasonOf(op)
+      if (reason !== undefined) this.#o.log.warn({ op: showOp(op), reason }, 'a device is made anew')
+    }
     const outcomes = await this.#o.kernel.apply(ops)
     this.desired.acknowledge(outcomes)
     for (const [i, outcome] of outcomes.entries()) if (!outcome.error && drifts[i]) this.#journal(outcome.op, drifts[i])

@@ -84,5 +84,5 @@ export interface PlanDocument {
   readonly node: string
   /** Why there is nothing to plan yet. */
   readonly waitingFor?: string
-  readonly ops: readonly { readonly verb: 'put' | 'del'; readonly object: string; readonly owner?: string }[]
+  readonly ops: readonly { readonly verb: 'put' | 'del'; readonly object: string; readonly owner?: string; readonly reason?: string }[]
 }

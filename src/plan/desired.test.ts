@@ -158,6 +158,21 @@ test('the dry run changes nothing', () => {
   assert.equal(desired.pending(always).length, 3)
 })
 
+test('the dry run says why a device is made anew, and puts again what stands on it', () => {
+  const desired = new Desired()
+  desired.setOwner('node', [link])
+  desired.setOwner('peer k8s-w2', a)
+  const other: LinkItem = { ...link, mtu: 1400, vxlan: { ...link.vxlan!, port: 4789, learning: true } }
+  const ops = desired.planAgainst([other, ...a], always)
+  assert.deepEqual(
+    ops.map(({ verb, item, reason }) => `${verb} ${keyOf(item)}: ${reason ?? '-'}`),
+    ['put link flannel.1: made anew: dstport is 4789, learning is true', ...a.map((item) => `put ${keyOf(item)}: -`)],
+  )
+  // MTU, MAC and state change in place.
+  const [inPlace, ...rest] = desired.planAgainst([{ ...link, mtu: 1400, mac: '02:00:00:00:00:01' }, ...a], always)
+  assert.deepEqual([keyOf(inPlace!.item), inPlace!.reason, rest], ['link flannel.1', undefined, []])
+})
+
 test('from any state, through any failures, the kernel converges and then stays still', () => {
   const peer = fc.record({ n: fc.integer({ min: 0, max: 5 }), ip: fc.integer({ min: 1, max: 4 }), mac: fc.integer({ min: 0, max: 5 }) })
   const state = fc.uniqueArray(peer, { selector: (p) => p.n, maxLength: 6 })

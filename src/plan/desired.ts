@@ -3,8 +3,8 @@
  * looks only at keys that one of the two touched since they last agreed, so a pass after one event costs what that event changed.
  * @module
  */
-import { type Change, type Culprit, type FlowsItem, type Item, keyOf, type Op, type Outcome, show } from '#model/kernel.ts'
-import { inOrder, matches, remade } from '#plan/diff.ts'
+import { type Change, type Culprit, type FlowsItem, type Item, keyOf, type LinkItem, type Op, type Outcome, show } from '#model/kernel.ts'
+import { inOrder, matches, reasonToRemake, remade } from '#plan/diff.ts'
 
 /** Two owners want different objects under one key; the first by name gets it. */
 export interface Conflict {
@@ -18,6 +18,12 @@ export interface Drift {
   /** What they did: put something else (or something new), or deleted it. */
   readonly verb: 'put' | 'del'
   readonly by?: Culprit
+}
+
+/** An op of the dry run. */
+export interface PlannedOp extends Op {
+  /** What `put` alone does not say: a device is made anew. */
+  readonly reason?: string
 }
 
 /** Whether an object of ours that nobody wants may be deleted now. */
@@ -122,10 +128,27 @@ export class Desired {
     return this.#compare([...this.#dirty], this.#actual, maySweep, settled)
   }
 
-  /** The dry run: what `pending` would give if the kernel held `actual`. Changes nothing here. */
-  planAgainst(actual: readonly Item[], maySweep: Sweep): Op[] {
+  /** The dry run: what passes would do if the kernel held `actual`, with why where that is not plain. Changes nothing here. */
+  planAgainst(actual: readonly Item[], maySweep: Sweep): PlannedOp[] {
     const known = new Map(actual.map((item) => [keyOf(item), item]))
-    return this.#compare([...new Set([...known.keys(), ...this.#claims.keys()])], known, maySweep, () => {})
+    const reasons = new Map<string, string>()
+    for (const [claim] of this.#claims.values()) {
+      const reason = reasonToRemake(claim!.item, known.get(keyOf(claim!.item)))
+      if (reason !== undefined) reasons.set(keyOf(claim!.item), reason)
+    }
+    // A device that is made anew takes along what stands on it.
+    const remadeDevices = [...reasons.keys()].map((key) => known.get(key) as LinkItem)
+    for (const [key, item] of known) if (remadeDevices.some(({ name }) => standsOn(item, name))) known.delete(key)
+    const ops = this.#compare([...new Set([...known.keys(), ...this.#claims.keys()])], known, maySweep, () => {})
+    return ops.map((op) => {
+      const reason = op.verb === 'put' ? reasons.get(keyOf(op.item)) : undefined
+      return { ...op, ...(reason !== undefined && { reason }) }
+    })
+  }
+
+  /** Why the device of `op` must be made anew, as far as is known now. */
+  reasonOf({ verb, item }: Op): string | undefined {
+    return verb === 'put' ? reasonToRemake(item, this.#actual.get(keyOf(item))) : undefined
   }
 
   #compare(keys: readonly string[], actual: ReadonlyMap<string, Item>, maySweep: Sweep, settled: (key: string) => void): Op[] {

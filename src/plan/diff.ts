@@ -67,7 +67,21 @@ function judged(wanted: LinkItem, { mac, mtu, vxlan, ...have }: LinkItem): LinkI
   }
 }
 
+/** Why the device `have` cannot become `wanted` in place: what differs of the settings that a VXLAN device has for life. */
+export function reasonToRemake(wanted: Item, have: Item | undefined): string | undefined {
+  if (wanted.kind !== 'link' || have?.kind !== 'link' || !wanted.vxlan || !have.vxlan) return undefined
+  const [want, was] = [settingsOf(wanted), settingsOf(have)]
+  const differing = Object.keys(want).filter((word) => want[word] !== was[word])
+  return differing.length === 0 ? undefined : `made anew: ${differing.map((word) => `${word} is ${was[word]}`).join(', ')}`
+}
+
+/** In the words of `show`. */
+function settingsOf({ vxlan }: LinkItem): Record<string, string | number | boolean> {
+  const { vni: id, local, uplink: dev, port: dstport, learning, gbp } = vxlan!
+  return { id, local, dev, dstport, learning, gbp }
+}
+
 /** True if a device that was `before` has lost what stood on it by the time it is `after`: made anew, or down in between. */
 export function remade(before: LinkItem | undefined, after: LinkItem): boolean {
-  return before === undefined || !before.up || JSON.stringify(before.vxlan) !== JSON.stringify(after.vxlan)
+  return before === undefined || !before.up || reasonToRemake(after, before) !== undefined
 }

@@ -1,0 +1,160 @@
+/** The agent follows what happens to the node's own addresses and routes: real kernel, one node, peers that only announce. */
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { type TestContext, test } from 'node:test'
+import { Agent } from '#daemon/agent.ts'
+import { statusOf } from '#daemon/status.ts'
+import { agentParts, FakeCluster, nodeRecord, peerRecord, until } from '#daemon/testing.ts'
+import { CLONE_NEWNET, sys } from '#kernel/ffi.ts'
+import { openLinux } from '#kernel/linux.ts'
+
+sys.unshare(CLONE_NEWNET)
+const run = (line: string): string => execFileSync('ip', line.split(' '), { encoding: 'utf8' })
+
+/** A node with eth1 192.168.10.101/24, a neighbor k8s-ctr there, and k8s-w2 behind the router 192.168.10.1. */
+async function live(t: TestContext, backend: object) {
+  sys.unshare(CLONE_NEWNET)
+  const dir = mkdtempSync(join(tmpdir(), 'twill-topology-'))
+  for (const line of [
+    'link set lo up',
+    'link add eth1 type veth peer name switch',
+    'link set switch up',
+    'link set eth1 up',
+    'addr add 192.168.10.101/24 dev eth1',
+    'route add default via 192.168.10.1',
+  ])
+    run(line)
+  const type = (backend as { Type: string }).Type
+  const peer = (...args: Parameters<typeof peerRecord>) => {
+    const record = peerRecord(...args)
+    return { ...record, annotations: { ...record.annotations, 'backend-type': type } }
+  }
+  const cluster = new FakeCluster([
+    peer('k8s-ctr', '10.244.0.0/24', '192.168.10.100', 'd2:34:23:a5:fd:9d'),
+    nodeRecord('k8s-w1', { podCIDRs: ['10.244.2.0/24'] }),
+    peer('k8s-w2', '10.244.1.0/24', '192.168.20.102', '16:e4:eb:80:b9:7e'),
+  ])
+  const kernel = await openLinux()
+  const netConf = { Network: '10.244.0.0/16', Backend: backend }
+  const agent = new Agent(agentParts({ cluster, kernel, node: 'k8s-w1', argv: ['--iface=eth1'], dir, netConf }))
+  const stop = new AbortController()
+  const ended = agent.run(stop.signal)
+  t.after(async () => {
+    stop.abort()
+    await ended
+    rmSync(dir, { recursive: true })
+  })
+  await Promise.race([until('serving', () => agent.ready), ended])
+  return { agent, kernel, cluster, env: () => readFileSync(`${dir}/subnet.env`, 'utf8') }
+}
+
+const lines = (text: string): string[] =>
+  text
+    .split('\n')
+    .map((line) => line.trim())
+    .filter((line) => line !== '')
+    .toSorted()
+/** What the kernel holds for peers: routes, neighbors, FDB entries. */
+function held(): string[] {
+  const routes = lines(run('route show proto 84')).map((line) => `route ${line}`)
+  const tunnel = run('-br link').includes('flannel.1')
+  const neighbors = tunnel ? lines(run('neigh show dev flannel.1 nud permanent')) : []
+  const fdb = tunnel ? lines(execFileSync('bridge', ['fdb', 'show', 'dev', 'flannel.1'], { encoding: 'utf8' })) : []
+  return [...routes, ...neighbors.map((line) => `neigh ${line}`), ...fdb.map((line) => `fdb ${line}`)]
+}
+async function becomes(what: string, wanted: readonly string[]): Promise<void> {
+  await until(what, () => JSON.stringify(held()) === JSON.stringify(wanted)).catch(() => assert.deepEqual(held(), wanted, what))
+}
+
+const direct = (subnet: string, via: string): string => `route ${subnet} via ${via} dev eth1`
+const ctrDirect = direct('10.244.0.0/24', '192.168.10.100')
+const w2Direct = direct('10.244.1.0/24', '192.168.20.102')
+const ctrTunnel = [
+  'route 10.244.0.0/24 via 10.244.0.0 dev flannel.1 onlink',
+  'neigh 10.244.0.0 lladdr d2:34:23:a5:fd:9d PERMANENT',
+  'fdb d2:34:23:a5:fd:9d dst 192.168.10.100 self permanent',
+] as const
+const w2Tunnel = [
+  'route 10.244.1.0/24 via 10.244.1.0 dev flannel.1 onlink',
+  'neigh 10.244.1.0 lladdr 16:e4:eb:80:b9:7e PERMANENT',
+  'fdb 16:e4:eb:80:b9:7e dst 192.168.20.102 self permanent',
+] as const
+
+test('DirectRouting swaps route and tunnel as peers come on link and leave it', async (t) => {
+  const { agent, cluster, env } = await live(t, { Type: 'vxlan', DirectRouting: true })
+  const mixed = [ctrDirect, ...w2Tunnel]
+  await becomes('one on link, one behind the router', mixed)
+  run('addr add 192.168.20.101/24 dev eth1')
+  await becomes('k8s-w2 comes on link', [ctrDirect, w2Direct])
+  run('addr del 192.168.20.101/24 dev eth1')
+  await becomes('k8s-w2 leaves', mixed)
+  run('route add 192.168.10.100 via 192.168.10.1')
+  await becomes('a router is put before k8s-ctr', [ctrTunnel[0], w2Tunnel[0], ctrTunnel[1], w2Tunnel[1], w2Tunnel[2], ctrTunnel[2]])
+  run('route del 192.168.10.100')
+  await becomes('and taken away', mixed)
+  run('addr add 192.168.10.101/32 dev eth1')
+  run('addr del 192.168.10.101/24 dev eth1')
+  await becomes('the prefix shrinks: nobody is on link', [ctrTunnel[0], w2Tunnel[0], ctrTunnel[1], w2Tunnel[1], w2Tunnel[2], ctrTunnel[2]])
+  run('addr add 192.168.10.101/24 dev eth1')
+  await becomes('and grows', mixed)
+
+  const mac = agent.plans!.self.mac
+  run('addr flush dev eth1')
+  run('addr add 192.168.10.111/24 dev eth1')
+  run('route add default via 192.168.10.1')
+  await until('the new address is announced', () => cluster.nodes.get('k8s-w1')!.annotations['public-ip'] === '192.168.10.111')
+  await until('the device speaks from it', () => run('-d link').includes('local 192.168.10.111'))
+  await becomes('with all that stood on the device', mixed)
+  assert.equal(agent.plans!.self.mac, mac)
+
+  run('link set eth1 mtu 1400')
+  await until('pods get another MTU', () => env().includes('FLANNEL_MTU=1350') && /flannel\.1: .* mtu 1350/.test(run('link')))
+  await until('nothing is left to do', async () => (await agent.steward!.plan()).length === 0)
+  assert.deepEqual(statusOf(agent).findings, [])
+})
+
+test('host-gw refuses a peer behind a router by name and leaves it alone until it comes on link', async (t) => {
+  const { agent, kernel, cluster, env } = await live(t, { Type: 'host-gw' })
+  await becomes('one route', [ctrDirect])
+  assert.match(env(), /FLANNEL_MTU=1500/)
+  assert.equal(cluster.nodes.get('k8s-w1')!.annotations['backend-data'], 'null')
+  const [finding, ...others] = statusOf(agent).findings
+  assert.deepEqual(others, [])
+  assert.deepEqual([finding!.id, finding!.subject], ['peer-not-on-link', 'node k8s-w2'])
+  assert.match(
+    finding!.text,
+    /^k8s-w2 \(192\.168\.20\.102\) is not on link of eth1 \(192\.168\.10\.101\), the way is by 192\.168\.10\.1 on eth1/,
+  )
+  assert.match(finding!.remedy, /DirectRouting/)
+
+  const before = kernel.mutations
+  cluster.put({ ...cluster.nodes.get('k8s-ctr')!, name: 'k8s-w3', podCIDRs: ['10.244.3.0/24'] })
+  await becomes('a pass over all', [ctrDirect, direct('10.244.3.0/24', '192.168.10.100')])
+  assert.equal(kernel.mutations, before + 1, 'one route, and no try for k8s-w2')
+  cluster.remove('k8s-w3')
+  await becomes('gone again', [ctrDirect])
+
+  run('addr add 192.168.20.101/24 dev eth1')
+  await becomes('k8s-w2 comes on link', [ctrDirect, w2Direct])
+  await until('nothing is wrong', () => statusOf(agent).findings.length === 0)
+
+  run('addr flush dev eth1')
+  await until('no interface', () => statusOf(agent).findings.some(({ id }) => id === 'no-interface'))
+  assert.deepEqual(held(), [])
+  run('addr add 192.168.10.101/24 dev eth1')
+  await becomes('the address is back, and the route', [ctrDirect])
+  run('link set eth1 down')
+  await until('down', () => statusOf(agent).findings.some(({ id }) => id === 'interface-down'))
+  run('link set eth1 up')
+  await becomes('up again', [ctrDirect])
+})
+
+test('host-gw waits where NAT is between this node and its public IP', async (t) => {
+  const { agent, cluster } = await live(t, { Type: 'host-gw' })
+  cluster.put({ ...cluster.nodes.get('k8s-w1')!, annotations: { 'node-public-ip': '203.0.113.7' } })
+  await until('the finding', () => statusOf(agent).findings.some(({ id }) => id === 'host-gw-behind-nat'))
+  assert.deepEqual(held(), [ctrDirect], 'the last good plan stays')
+})
