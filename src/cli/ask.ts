@@ -7,12 +7,12 @@ export const DEFAULT_SOCKET = '/run/twill/agent.sock'
 const ANSWER_MS = 10_000
 
 /** The JSON that the agent answers to `path`. @throws {TwillError} ERR_NO_AGENT, ERR_AGENT_ANSWER */
-export async function ask<T>(socket: string, path: string): Promise<T> {
+export async function ask<T>(socket: string, path: string, answerMs = ANSWER_MS): Promise<T> {
   const { status, body } = await new Promise<{ status: number; body: string }>((resolve, reject) => {
-    const request = get({ socketPath: socket, path, timeout: ANSWER_MS }, (response) => {
+    const request = get({ socketPath: socket, path, timeout: answerMs }, (response) => {
       text(response).then((body) => resolve({ status: response.statusCode ?? 0, body }), reject)
     })
-    request.on('timeout', () => request.destroy(new Error(`no answer within ${ANSWER_MS / 1000} s`))).on('error', reject)
+    request.on('timeout', () => request.destroy(new Error(`no answer within ${answerMs / 1000} s`))).on('error', reject)
   }).catch((error: NodeJS.ErrnoException) => {
     throw cliError.ERR_NO_AGENT({ socket, code: error.code ?? error.message }, error)
   })

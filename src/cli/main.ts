@@ -53,6 +53,21 @@ asking('plan', 'what the agent would change in the kernel now, without doing it 
   process.exitCode = planExit(plan)
 })
 
+asking('doctor', 'find what is wrong on this node, in the cluster and on the way to its peers, and print the fix (exit 1 if anything)')
+  .option('--kubeconfig <file>', 'look at the cluster too (default: $KUBECONFIG)')
+  .option('--fix', 'run the printed commands, after asking for each finding')
+  .option('--yes', 'with --fix: do not ask')
+  .action(async (o: Output & { kubeconfig?: string; fix?: true; yes?: true }) => {
+    const { doctor, doctorExit, mend, renderDoctor } = await import('#cli/doctor/doctor.ts')
+    const color = wantsColor(process.stdout, process.env)
+    const progress = (text: string): void => void (process.stderr.isTTY && process.stderr.write(`${text}\n`))
+    const look = () => doctor({ socket: o.socket, kubeconfig: o.kubeconfig ?? process.env.KUBECONFIG, progress })
+    let found = await look()
+    if (o.fix && (await mend(found, { yes: o.yes ?? false, print: (text) => void process.stderr.write(text) })) > 0) found = await look()
+    print(o.output === 'json' ? json(found) : renderDoctor(found, { color, width: process.stdout.columns ?? 120 }))
+    process.exitCode = doctorExit(found)
+  })
+
 program
   .command('manifest')
   .description('print the Kubernetes objects that install Twill')

@@ -24,6 +24,8 @@ export interface Call {
 /** An answer of status 2xx; `body` is unzipped. The reader destroys it when it stops early. */
 export interface Answer {
   readonly body: Readable
+  /** The server's clock, if it says so. */
+  readonly date?: string
 }
 
 const answerMs = 30_000
@@ -102,7 +104,7 @@ export class ApiClient {
     }
     const body = unzipped(response)
     const status = response.statusCode ?? 0
-    if (status >= 200 && status < 300) return { body }
+    if (status >= 200 && status < 300) return { body, ...(response.headers.date !== undefined && { date: response.headers.date }) }
     const text = await readText(body, 64 << 10).catch(() => '')
     const { message, reason } = parseStatus(text)
     const details = { request, status, reason: reason || response.statusMessage || '', message: message || text.slice(0, 200) || 'no text' }

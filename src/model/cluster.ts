@@ -3,6 +3,7 @@
  * Decoding is lean: fields that no planner reads are dropped at the door, so heartbeats change nothing here.
  * @module
  */
+import type { FindingId } from '#model/findings.ts'
 import type { Family } from '#net/ip.ts'
 
 /** A Node object, cut down to what Twill reads. */
@@ -82,8 +83,8 @@ export interface Snapshot {
 
 /** A fault that a person should hear of. Shown in status, logged once, counted, sent as an Event where RBAC allows. */
 export interface Finding {
-  /** Stable, kebab-case: duplicate-public-ip. */
-  readonly id: string
+  /** Stable: from the one list. */
+  readonly id: FindingId
   readonly severity: 'error' | 'warning'
   /** What it is about: `node k8s-w1`, `service default/web`. */
   readonly subject: string

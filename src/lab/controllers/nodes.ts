@@ -27,6 +27,9 @@ export interface NodeOptions {
   readonly expected: readonly string[]
 }
 
+/** A node with this annotation gets no pod CIDR: a fault to practise on, as of a kube-controller-manager without --allocate-node-cidrs. */
+const FORGOTTEN = 'lab.twill.dev/no-pod-cidr'
+
 /** Gives each node its /24 of the cluster's pod CIDR, as kube-controller-manager --allocate-node-cidrs. */
 export function nodeIpam({ store, podCidr, expected }: NodeOptions): Controller {
   const base = parseCidr(podCidr)!
@@ -36,7 +39,7 @@ export function nodeIpam({ store, podCidr, expected }: NodeOptions): Controller 
     watches: { nodes: ownKey },
     reconcile(name) {
       const node = store.get<Node>('nodes', undefined, name)
-      if (!node || node.spec?.podCIDR || node.metadata.deletionTimestamp) return undefined
+      if (!node || node.spec?.podCIDR || node.metadata.deletionTimestamp || node.metadata.annotations?.[FORGOTTEN]) return undefined
       const used = new Set(store.list<Node>('nodes').map((other) => other.spec?.podCIDR))
       // Expected nodes keep their place even if another registers first, so that each run of the lab looks the same.
       const place = expected.indexOf(name)

@@ -1,0 +1,306 @@
+/**
+ * `twill doctor` against real faults: each is made in a lab, doctor must name it and exit with 1, what it prints is run word for word,
+ * doctor must then exit with 0, and pods must reach each other. One lab for all; it begins as a newcomer's does, with both traps.
+ * @module
+ */
+import assert from 'node:assert/strict'
+import { after, before, describe, test } from 'node:test'
+import { nodeEnvironment, onNode } from '#lab/nodes/enter.ts'
+import { type Ran, run, tryRun } from '#lab/nodes/run.ts'
+import { until } from '#lab/nodes/until.ts'
+import { labEntry, nodeBinary } from '#lab/repo.ts'
+import { type LabState, readState } from '#lab/state.ts'
+
+const lab = `doc${process.pid % 100000}`
+let state: LabState
+const twillLab = (...words: string[]): Promise<string> => run([nodeBinary, '--disable-warning=ExperimentalWarning', labEntry, ...words])
+
+/** A shell line on a node, as its root types it. */
+function on(node: string, line: string): Promise<Ran> {
+  const machine = state.nodes.find(({ name }) => name === node)!
+  return tryRun(onNode(lab, machine, ['sh', '-c', line]), { env: nodeEnvironment(node), cwd: '/' })
+}
+async function must(node: string, line: string): Promise<string> {
+  const { status, stdout, stderr } = await on(node, line)
+  assert.equal(status, 0, `${node}# ${line}\n${stdout}${stderr}`)
+  return stdout
+}
+
+interface Report {
+  readonly version: number
+  readonly findings: readonly { readonly id: string; readonly subject: string; readonly text: string; readonly fix: readonly string[] }[]
+}
+/** Runs doctor; its exit status must go with what it found. */
+async function doctor(node: string): Promise<Report> {
+  const { status, stdout, stderr } = await on(node, 'twill doctor -o json')
+  assert.ok(status < 2, `twill doctor on ${node}: status ${status}\n${stderr}`)
+  const report = JSON.parse(stdout) as Report
+  assert.equal(status, report.findings.length > 0 ? 1 : 0)
+  assert.equal(report.version, 1)
+  return report
+}
+
+/** Until a condition holds, or fails with what was seen last. */
+async function eventually<T>(look: () => Promise<T>, fits: (seen: T) => boolean, what: string, deadlineMs = 30_000): Promise<T> {
+  let seen: T | undefined
+  const held = await until(
+    async () => {
+      seen = await look()
+      return fits(seen)
+    },
+    { everyMs: 200, deadlineMs },
+  )
+  assert.ok(held, `${what}; last seen: ${JSON.stringify(seen, null, 1)}`)
+  return seen!
+}
+const ids = ({ findings }: Report): string[] => findings.map(({ id }) => id)
+const healthy = (node: string): Promise<Report> =>
+  eventually(
+    () => doctor(node),
+    ({ findings }) => findings.length === 0,
+    `doctor is not content with ${node}`,
+  )
+
+/** Doctor on `node` finds `id`; what it prints for it is run as it is printed, each line of it must succeed. */
+async function cure(node: string, id: string): Promise<void> {
+  const found = await eventually(
+    () => doctor(node),
+    (report) => ids(report).includes(id),
+    `doctor does not find ${id} on ${node}`,
+    20_000,
+  )
+  const commands = found.findings.filter((finding) => finding.id === id).flatMap(({ fix }) => fix)
+  assert.ok(commands.length > 0, `${id} has no command: ${JSON.stringify(found.findings)}`)
+  for (const command of commands) await must(node, command)
+}
+
+/** curl-pod (k8s-ctr) asks the web pods of both workers. */
+async function podsReachEachOther(): Promise<void> {
+  const ips = await must('k8s-ctr', `kubectl get pod -l app=webpod -o jsonpath='{.items[*].status.podIP}'`)
+  const curls = ips.split(' ').map((ip) => `curl -sf -m 2 http://${ip}/`)
+  await eventually(
+    () => on('k8s-ctr', `kubectl exec curl-pod -- sh -c '${curls.join(' && ')}'`),
+    ({ status, stdout }) => status === 0 && stdout.split('Hostname: ').length === 3,
+    'curl from pod to pods',
+  )
+}
+
+before(async () => {
+  await twillLab('up', '--no-story', '--name', lab)
+  state = readState(lab)!
+})
+after(async () => {
+  await twillLab('down', '--name', lab)
+})
+
+const nodes = ['k8s-ctr', 'k8s-w1', 'k8s-w2']
+
+test('a new cluster with both traps: the address of the NAT card, and kubelets that announce it', async () => {
+  await must('k8s-ctr', 'twill manifest --services --kube-api-url=https://192.168.10.100:6443 | kubectl apply -f -')
+  await eventually(
+    () => on('k8s-ctr', 'kubectl get node'),
+    ({ stdout }) => stdout.match(/ Ready/g)?.length === 3,
+    'nodes are not Ready',
+  )
+  const trapped = await eventually(
+    () => doctor('k8s-ctr'),
+    (report) => ids(report).includes('wrong-interface'),
+    'the trap is not seen',
+  )
+  const fixOf = (id: string) => trapped.findings.find((finding) => finding.id === id)?.fix
+  assert.deepEqual(fixOf('duplicate-public-ip'), fixOf('wrong-interface'))
+  await cure('k8s-ctr', 'wrong-interface')
+  assert.ok(!ids(await doctor('k8s-ctr')).includes('duplicate-public-ip'))
+  await cure('k8s-w1', 'wrong-node-ip')
+  await cure('k8s-w2', 'wrong-node-ip')
+  for (const node of nodes) await healthy(node)
+  await must(
+    'k8s-ctr',
+    'kubectl apply -f /root/webpod.yml && kubectl rollout status deploy webpod && kubectl wait --for=condition=Ready pod/curl-pod',
+  )
+  await podsReachEachOther()
+})
+
+const ghost = (spec: object, metadata: object = {}): string =>
+  `echo '${JSON.stringify({ apiVersion: 'v1', kind: 'Node', metadata: { name: 'ghost', ...metadata }, spec })}' | kubectl create -f -`
+const managed = {
+  annotations: {
+    'flannel.alpha.coreos.com/kube-subnet-manager': 'true',
+    'flannel.alpha.coreos.com/backend-type': 'vxlan',
+    'flannel.alpha.coreos.com/backend-data': '{"VNI":1,"VtepMAC":"9e:45:de:3a:28:99"}',
+    'flannel.alpha.coreos.com/public-ip': '192.168.10.109',
+  },
+}
+const stopAgent = `kill -STOP $(pgrep -f '^[^ ]*node [^ ]*/agent.mjs')`
+
+interface Case {
+  readonly name: string
+  /** What doctor must find, in the order to mend it. */
+  readonly ids: readonly string[]
+  readonly node: string
+  /** Shell lines that make the fault. */
+  readonly broken: readonly string[]
+  /** What is left to tidy up after the cure. */
+  readonly after?: readonly string[]
+}
+const cases: readonly Case[] = [
+  {
+    name: 'an address annotated twice',
+    ids: ['duplicate-public-ip'],
+    node: 'k8s-ctr',
+    broken: ['kubectl annotate node k8s-w1 flannel.alpha.coreos.com/public-ip-overwrite=192.168.10.102'],
+  },
+  {
+    name: 'a node without a pod CIDR',
+    ids: ['missing-podcidr'],
+    node: 'k8s-ctr',
+    broken: [ghost({}, { annotations: { 'lab.twill.dev/no-pod-cidr': 'true' } })],
+    after: ['kubectl delete node ghost'],
+  },
+  {
+    name: 'one pod CIDR on two nodes',
+    ids: ['duplicate-podcidr'],
+    node: 'k8s-ctr',
+    broken: [ghost({ podCIDR: '10.244.1.0/24', podCIDRs: ['10.244.1.0/24'] }, managed)],
+  },
+  {
+    name: 'a pod CIDR outside of Network',
+    ids: ['podcidr-outside-network'],
+    node: 'k8s-ctr',
+    broken: [ghost({ podCIDR: '10.99.0.0/24', podCIDRs: ['10.99.0.0/24'] }, managed)],
+  },
+  {
+    name: 'br_netfilter is there and off (agent stopped: it would set it itself)',
+    ids: ['bridge-nf-off', 'agent-stopped'],
+    node: 'k8s-w1',
+    broken: [stopAgent, 'sysctl -w net.bridge.bridge-nf-call-iptables=0'],
+  },
+  {
+    name: 'forwarding off for the node (agent stopped: it would set it itself)',
+    ids: ['ip-forward-off', 'agent-stopped'],
+    node: 'k8s-w1',
+    broken: [stopAgent, 'sysctl -w net.ipv4.ip_forward=0'],
+  },
+  {
+    name: 'forwarding off for one interface',
+    ids: ['ip-forward-off'],
+    node: 'k8s-w1',
+    broken: ['sysctl -w net.ipv4.conf.eth1.forwarding=0'],
+  },
+  {
+    name: 'strict reverse path, and another way back',
+    ids: ['rp-filter-strict'],
+    node: 'k8s-w1',
+    broken: [
+      'ip link add eth2 link eth1 type macvlan && ip link set eth2 up && ip route add 192.168.10.102/32 dev eth2',
+      'sysctl -w net.ipv4.conf.eth1.rp_filter=1',
+    ],
+    after: ['ip link del eth2', 'sysctl -w net.ipv4.conf.eth1.rp_filter=0'],
+  },
+  {
+    name: 'a port of the bridge with a larger MTU (agent stopped: it would repair it)',
+    ids: ['mtu-mismatch', 'agent-stopped'],
+    node: 'k8s-w1',
+    broken: [stopAgent, 'ip link set dev $(ip -br link show master cni0 | cut -d@ -f1 | head -1) mtu 9000'],
+  },
+  {
+    name: 'neighbor and FDB entry of a peer that moved (agent stopped: it would repair them)',
+    ids: ['stale-vtep', 'agent-stopped'],
+    node: 'k8s-ctr',
+    broken: [
+      stopAgent,
+      'ip neigh replace 10.244.1.0 lladdr 02:00:00:00:00:01 dev flannel.1 nud permanent',
+      `mac=$(bridge fdb show dev flannel.1 | grep 'dst 192.168.10.102' | cut -d' ' -f1); bridge fdb replace $mac dev flannel.1 dst 192.168.10.77 self permanent`,
+    ],
+  },
+  {
+    name: 'an agent whose socket was deleted',
+    ids: ['agent-stopped'],
+    node: 'k8s-w2',
+    broken: ['rm /run/twill/agent.sock'],
+  },
+  {
+    name: 'the conflist of another pod network sorts first',
+    ids: ['stale-conflist'],
+    node: 'k8s-w1',
+    broken: [`echo '{"name":"old","cniVersion":"0.3.1","plugins":[{"type":"calico"}]}' > /etc/cni/net.d/05-calico.conflist`],
+    after: ['rm /etc/cni/net.d/05-calico.conflist.saved-by-twill'],
+  },
+  { name: 'plugins deleted', ids: ['missing-plugin'], node: 'k8s-w1', broken: ['rm /opt/cni/bin/portmap /opt/cni/bin/bridge'] },
+  {
+    name: 'addresses of containers that are gone',
+    ids: ['leaked-address'],
+    node: 'k8s-w1',
+    broken: [`for i in 77 78; do printf 'deadbeef%s\\r\\neth0' $i > /var/lib/cni/networks/cbr0/10.244.1.$i; done`],
+  },
+  {
+    name: 'a roll-out that stopped half way',
+    ids: ['agent-version-skew'],
+    node: 'k8s-ctr',
+    broken: [
+      `kubectl -n kube-flannel patch ds kube-flannel-ds -p '${JSON.stringify({
+        spec: {
+          updateStrategy: { type: 'OnDelete', rollingUpdate: null },
+          template: { spec: { containers: [{ name: 'kube-flannel', image: 'ghcr.io/twill-net/twill:9.9.9' }] } },
+        },
+      })}'`,
+    ],
+  },
+  {
+    name: 'a second pod network',
+    ids: ['two-cnis'],
+    node: 'k8s-ctr',
+    broken: [
+      `echo '${JSON.stringify({
+        apiVersion: 'apps/v1',
+        kind: 'DaemonSet',
+        metadata: { name: 'calico-node', namespace: 'kube-system' },
+        spec: {
+          selector: { matchLabels: { app: 'calico' } },
+          template: {
+            metadata: { labels: { app: 'calico' } },
+            spec: { hostNetwork: true, containers: [{ name: 'pause', image: 'registry.k8s.io/pause:3.10' }] },
+          },
+        },
+      })}' | kubectl apply -f -`,
+    ],
+  },
+  {
+    name: 'a NetworkPolicy',
+    ids: ['networkpolicy-unenforced'],
+    node: 'k8s-ctr',
+    broken: [
+      `echo '${JSON.stringify({
+        apiVersion: 'networking.k8s.io/v1',
+        kind: 'NetworkPolicy',
+        metadata: { name: 'deny-all', namespace: 'default' },
+        spec: { podSelector: {}, policyTypes: ['Ingress'] },
+      })}' | kubectl apply -f -`,
+    ],
+    after: ['kubectl delete networkpolicy deny-all'],
+  },
+  {
+    name: 'a kubeconfig with the CA of another cluster',
+    ids: ['api-certificate'],
+    node: 'k8s-ctr',
+    broken: [
+      'openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout /dev/null -out /tmp/other.crt -subj /CN=other -days 1',
+      'kubectl config set-cluster $(kubectl config get-clusters | tail -1) --certificate-authority=/tmp/other.crt --embed-certs=true',
+    ],
+  },
+]
+describe('found, mended word for word, and well again', () => {
+  for (const { name, ids, node, broken, after = [] } of cases) {
+    test(`${ids[0]}: ${name}`, async () => {
+      for (const line of broken) await must(node, line)
+      for (const id of ids) await cure(node, id)
+      await healthy(node)
+      await podsReachEachOther()
+      for (const line of after) await must(node, line)
+    })
+  }
+})
+
+test('all nodes are well in the end', async () => {
+  for (const node of nodes) await healthy(node)
+})

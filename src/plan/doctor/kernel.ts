@@ -1,0 +1,141 @@
+/** What is wrong with this node's kernel settings and devices. */
+import type { Diagnosis } from '#model/doctor.ts'
+import { diagnosis } from '#plan/doctor/diagnosis.ts'
+import type { Facts } from '#plan/doctor/facts.ts'
+import type { Place } from '#plan/doctor/place.ts'
+
+const BRIDGE = 'cni0'
+/** Of a vxlan packet around the pod's: 20 IP, 8 UDP, 8 VXLAN, 14 Ethernet. */
+const VXLAN_OVERHEAD_BYTES = 50
+
+/** Sysctls that these checks read, for the devices there are. */
+export const sysctlsOf = (devices: readonly string[]): string[] => [
+  'net/ipv4/ip_forward',
+  'net/bridge/bridge-nf-call-iptables',
+  'net/ipv4/conf/all/rp_filter',
+  ...devices.flatMap((dev) => [`net/ipv4/conf/${dev}/forwarding`, `net/ipv4/conf/${dev}/rp_filter`]),
+]
+
+/** `sysctl -w` with slashes: a device name keeps its dots. */
+const set = (path: string, value: string): string => `sysctl -w ${path}=${value}`
+
+export function forwardingOff({ kernel: { sysctls } }: Facts, { node, tunnel, uplink }: Place): Diagnosis[] {
+  const all = sysctls['net/ipv4/ip_forward'] === '0'
+  const devices = [tunnel?.name, uplink?.name, BRIDGE].flatMap((dev) => (dev === undefined ? [] : [`net/ipv4/conf/${dev}/forwarding`]))
+  const off = all ? ['net/ipv4/ip_forward'] : devices.filter((path) => sysctls[path] === '0')
+  return off.map((path) =>
+    diagnosis('ip-forward-off', {
+      subject: `node ${node}`,
+      where: `sysctl ${path}`,
+      text: `${path} is 0, it must be 1`,
+      remedy: 'Set it, and look in /etc/sysctl.d for who turns it off at boot.',
+      fix: [set(path, '1')],
+    }),
+  )
+}
+
+export function bridgeUnseen({ kernel: { sysctls } }: Facts, { node }: Place): Diagnosis[] {
+  const path = 'net/bridge/bridge-nf-call-iptables'
+  const common = { subject: `node ${node}`, where: `sysctl ${path}` }
+  if (sysctls[path] === undefined) {
+    return [
+      diagnosis('br-netfilter-missing', {
+        ...common,
+        text: `There is no ${path}: the module br_netfilter is not loaded`,
+        remedy: 'Load it, and have it loaded at boot: echo br_netfilter > /etc/modules-load.d/k8s.conf',
+        fix: ['modprobe br_netfilter'],
+      }),
+    ]
+  }
+  if (sysctls[path] !== '0') return []
+  return [
+    diagnosis('bridge-nf-off', {
+      ...common,
+      text: `${path} is 0, it must be 1`,
+      remedy: 'Set it, and look in /etc/sysctl.d for who turns it off at boot.',
+      fix: [set(path, '1')],
+    }),
+  ]
+}
+
+/** Strict filtering only hurts where the way back to a source is not the interface that its packets come in by. */
+export function strictReversePath({ kernel: { sysctls, routes } }: Facts, { node, tunnel, uplink, subnet, peers }: Place): Diagnosis[] {
+  const expected = [
+    ...(uplink ? peers.map((peer) => ({ dev: uplink.name, source: peer.publicIp })) : []),
+    ...(tunnel ? peers.map((peer) => ({ dev: tunnel.name, source: hostIn(peer.subnet) })) : []),
+    ...(subnet === undefined ? [] : [{ dev: BRIDGE, source: hostIn(subnet) }]),
+  ]
+  const strict = (dev: string): boolean =>
+    Math.max(Number(sysctls['net/ipv4/conf/all/rp_filter'] ?? 0), Number(sysctls[`net/ipv4/conf/${dev}/rp_filter`] ?? 0)) === 1
+  const hurt = expected.filter(({ dev, source }) => strict(dev) && routes[source] !== undefined && routes[source] !== dev)
+  return [...new Set(hurt.map(({ dev }) => dev))].map((dev) => {
+    const { source } = hurt.find((one) => one.dev === dev)!
+    const path = `net/ipv4/conf/${dev}/rp_filter`
+    return diagnosis('rp-filter-strict', {
+      subject: `node ${node}`,
+      where: `sysctl ${path}`,
+      text: `Packets from ${source} come in by ${dev}, the route back to it leaves by ${routes[source]}: rp_filter 1 (strict) drops them`,
+      remedy: 'Loose filtering (2) accepts a source that any interface leads to. Or mend the route, if it is not meant.',
+      fix: [set(path, '2')],
+    })
+  })
+}
+
+/** Addresses whose routes `strictReversePath` asks about. */
+export const sourcesOf = ({ subnet, peers }: Place): string[] => [
+  ...peers.flatMap((peer) => [peer.publicIp, hostIn(peer.subnet)]),
+  ...(subnet === undefined ? [] : [hostIn(subnet)]),
+]
+
+/** Some host of a subnet: 10.244.1.254 of 10.244.1.0/24. It need not exist. */
+const hostIn = (subnet: string): string => subnet.replace(/\.\d+\/\d+$/, '.254')
+
+export function mtuMismatch({ kernel }: Facts, { node, tunnel, uplink, podMtu }: Place): Diagnosis[] {
+  if (!tunnel || !uplink) return []
+  const fits = uplink.mtu - VXLAN_OVERHEAD_BYTES
+  const wanted = Math.min(podMtu ?? fits, fits)
+  const bridge = kernel.links.find((link) => link.name === BRIDGE)
+  const devices = [
+    { dev: tunnel.name, mtu: tunnel.mtu ?? 0 },
+    ...(bridge ? [{ dev: BRIDGE, mtu: bridge.mtu ?? 0 }] : []),
+    ...kernel.ports,
+  ].filter(({ mtu }) => mtu > wanted)
+  return devices.map(({ dev, mtu }) =>
+    diagnosis('mtu-mismatch', {
+      subject: `node ${node}`,
+      where: `link ${dev}`,
+      text: `${dev} has MTU ${mtu}; ${uplink.name} has ${uplink.mtu}, which leaves ${fits} for a pod's packet in the tunnel, and pods are told ${podMtu ?? fits}`,
+      remedy: `Lower it. If ${uplink.name} should carry more, raise that instead, on every node and on the switch between, and restart the agents.`,
+      fix: [`ip link set dev ${dev} mtu ${wanted}`],
+    }),
+  )
+}
+
+export function staleVteps({ kernel }: Facts, { node, tunnel, peers }: Place): Diagnosis[] {
+  if (!tunnel) return []
+  return peers.flatMap(({ node: peer, subnet, publicIp, mac }) => {
+    if (mac === undefined) return []
+    const ip = subnet.slice(0, subnet.indexOf('/'))
+    const neighbor = kernel.neighbors.find((one) => one.ip === ip && one.dev === tunnel.name)
+    const entry = kernel.fdb.find((one) => one.mac === mac && one.dev === tunnel.name)
+    const wrongNeighbor = neighbor?.mac !== mac
+    const wrongEntry = entry?.vtep !== publicIp
+    if (!wrongNeighbor && !wrongEntry) return []
+    const seen = [
+      ...(wrongNeighbor ? [`neighbor ${ip} has ${neighbor?.mac ?? 'no MAC'}, ${peer} announces ${mac}`] : []),
+      ...(wrongEntry ? [`FDB entry ${mac} leads to ${entry?.vtep ?? 'nowhere'}, ${peer} announces ${publicIp}`] : []),
+    ]
+    return [
+      diagnosis('stale-vtep', {
+        subject: `peer ${peer}`,
+        where: `${tunnel.name} on ${node}`,
+        text: seen.join('; '),
+        remedy: 'A running agent puts this right by itself: if it does not, see the findings about the agent.',
+        fix: [
+          ...(wrongNeighbor ? [`ip neigh replace ${ip} lladdr ${mac} dev ${tunnel.name} nud permanent`] : []),
+          ...(wrongEntry ? [`bridge fdb replace ${mac} dev ${tunnel.name} dst ${publicIp} self permanent`] : []),
+        ],
+      }),
+    ]
+  })
+}
