@@ -47,6 +47,14 @@ export const findingTable = {
     what: 'a peer speaks another backend',
     why: 'The two nodes do not understand each other: no traffic between their pods.',
   },
+  'peer-not-on-link': {
+    what: 'a peer is behind a router, and the backend (host-gw) routes to neighbors only',
+    why: 'Its pods are not reached: the kernel refuses a next hop that is not on a network of its own.',
+  },
+  'host-gw-behind-nat': {
+    what: 'host-gw announces an address that this node does not hold',
+    why: 'Peers route to an address on which nobody forwards packets: pods here are not reached.',
+  },
   'agent-version-skew': {
     what: 'agents of different versions, or an agent of another version than this command',
     why: 'What one version programs the other may not know; a roll-out that stopped half way is usually forgotten.',
@@ -84,6 +92,7 @@ export const findingTable = {
   },
   'agent-waiting': { what: 'the agent waits for something before it can serve', why: 'No pod gets a network on this node until then.' },
   'no-interface': { what: 'no interface is what --iface asks for', why: 'The agent cannot announce this node: it waits.' },
+  'interface-down': { what: 'the interface between the nodes is down', why: 'Nothing leaves by it: pods on other nodes are not reached.' },
   'kernel-refused': { what: 'the kernel refuses an operation', why: 'What the object is for does not work.' },
   'pass-failed': { what: 'the kernel could not be read', why: 'Nothing is repaired until it can be.' },
   'claimed-twice': { what: 'two owners need one kernel object with different values', why: 'One of them does not work.' },
