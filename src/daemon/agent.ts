@@ -274,7 +274,7 @@ export class Agent {
     try {
       if (resync) this.steward!.distrust()
       if (resync || rung.has('host') || !sameBasis(this.#basis, this.node)) await this.#lookAgain()
-      const trust = this.plans!.plan(rung, cluster.snapshot)
+      const trust = this.plans!.plan(rung, cluster.snapshot, this.#open)
       const { done, failed } = await this.steward!.pass(sweepOf(trust))
       if (this.startMs === undefined && trust.nodes) await this.#prove(done)
       if (this.#open && this.phase !== 'serving') this.#serve()

@@ -33,7 +33,7 @@ export class Plans {
   readonly #desired: Desired
   /** Owners by kind that have been planned, with the endpoints that a service has at most. */
   readonly #planned = { node: new Set<string>(), service: new Map<string, number>() }
-  #trust: Trust = { nodes: false, services: false }
+  #trust: Trust = { nodes: false, services: false, pods: false }
   #endpoints = -1
 
   constructor(o: { self: Self; host: HostView; conf: NetConf<Backend>; flags: Flags; desired: Desired }) {
@@ -67,11 +67,12 @@ export class Plans {
   /**
    * Plans every owner that rang: `node NAME`, `service NS/NAME`; other rings are none of ours. When a list is whole for the first
    * time, or again, all of it is planned: no ring that came too early can leave anything out.
+   * @param pods  Whether this node's own pods are known.
    * @returns  What may be deleted after this.
    */
-  plan(rung: ReadonlySet<string>, snapshot: Snapshot): Trust {
+  plan(rung: ReadonlySet<string>, snapshot: Snapshot, pods: boolean): Trust {
     const before = this.#trust
-    this.#trust = trustIn(snapshot, this.self.node, this.#flags.services)
+    this.#trust = trustIn(snapshot, this.self.node, this.#flags.services, pods)
     const nodes = named(rung, 'node')
     const services = named(rung, 'service')
     if (this.#trust.nodes && !before.nodes) for (const name of [...this.#planned.node, ...snapshot.nodes.keys()]) nodes.add(name)

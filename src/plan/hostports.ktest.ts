@@ -117,7 +117,7 @@ after(() => {
 })
 
 async function apply(ops: readonly Op[]): Promise<void> {
-  for (const { error } of await nft.apply(ops.filter(({ item }) => item.kind !== 'sysctl'))) assert.ifError(error)
+  for (const { error } of await nft.apply(ops.filter(({ item }) => item.kind.startsWith('nft-')))) assert.ifError(error)
 }
 const put = (items: readonly Item[]): Promise<void> => apply(items.map((item) => ({ verb: 'put', item })))
 const del = (items: readonly Item[]): Promise<void> => apply(items.map((item) => ({ verb: 'del', item })))

@@ -36,6 +36,7 @@ const cases: readonly { name: string; pod: Partial<PodPorts>; want: string[] }[]
     want: [
       'hostport-ipv4 { 192.168.10.1 . udp . 53 : goto hostport-dnat }',
       'hostport-to-ipv4 { 192.168.10.1 . udp . 53 : 10.244.1.5 . 5353 }',
+      'flows udp 192.168.10.1 . 53 lead to 10.244.1.5 . 5353',
     ],
   },
   {

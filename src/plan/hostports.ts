@@ -10,12 +10,13 @@
  *     hostports-postrouting      masquerades what is marked: its answers would not come back this way otherwise
  *     hostports-input            keeps the node's loopback to itself: localhost → hostPort needs route_localnet, which opens it
  *
+ * A UDP client that keeps its port never makes a second connection: what conntrack knows of a UDP mapping is held to it (FlowsItem).
  * The rules are the same however many mappings there are: a mapping is elements. Mark and conditions are the reference portmap's
  * (plugins/meta/portmap); it tests the pod's subnet for each container, here the subnets of all of them are one set.
  * hostPorts come after services (priority -100; CVE-2019-9946): a hostPort must not catch what is meant for a service.
  * @module
  */
-import type { Item, NftElementItem, NftMapItem, SysctlItem } from '#model/kernel.ts'
+import type { FlowsItem, Item, NftElementItem, NftMapItem, SysctlItem } from '#model/kernel.ts'
 import type { PodPorts, PortMapping } from '#model/pod.ts'
 import { addressOf, type Cidr, contains, familyOf, formatCidr, formatIp, maskCidr, parseCidr } from '#net/ip.ts'
 import { podOwner } from '#plan/pod.ts'
@@ -25,7 +26,6 @@ import { chain, element, families, map, suffixOf, tableItem } from '#plan/table.
 const MARK = '0x00002000'
 const AFTER_SERVICES = -99
 const BEFORE_MASQUERADE = 99
-const anyAddress = new Set(['0.0.0.0', '::'])
 
 /** Maps and chains of ours that hold hostPorts, and nothing else. */
 export const isHostPortObject = (item: Item): boolean =>
@@ -98,26 +98,33 @@ function sources(all: Iterable<PodPorts>): NftElementItem[] {
 export function hostPortItems(all: readonly PodPorts[]): Map<string, Item[]> {
   const taken = new Set<string>()
   const items = all.toReversed().map((ports): [string, Item[]] => {
-    const elements = mappingElements(ports).filter(([go]) => !taken.has(keyText(go)) && taken.add(keyText(go)))
-    return [portsOwner(ports), [...elements.flat(), ...localnet(ports)]]
+    const free = mappingItems(ports).filter(([go]) => !taken.has(keyText(go)) && taken.add(keyText(go)))
+    return [portsOwner(ports), [...free.flat(), ...localnet(ports)]]
   })
   return new Map(items.reverse())
 }
 
 const keyText = ({ map: name, key }: NftElementItem): string => `${name} ${key.join(' ')}`
 
-/** Two elements a mapping and family: what to do, and where to. */
-function mappingElements(ports: PodPorts): [NftElementItem, NftElementItem][] {
+/** Of a mapping and family: what to do, where to, and for UDP that flows from before go there too. */
+type MappingItems = readonly [NftElementItem, NftElementItem, ...FlowsItem[]]
+
+function mappingItems(ports: PodPorts): MappingItems[] {
   const verdict = `goto hostport-${ports.masquerade === 'none' ? 'dnat' : ports.masquerade}`
   return ports.addresses.flatMap((cidr) => {
     const address = addressOf(cidr)
-    const suffix = suffixOf(familyOf(address))
-    const mine = ({ hostIp }: PortMapping): boolean => hostIp === undefined || familyOf(hostIp) === familyOf(address)
-    return ports.mappings.filter(mine).map(({ hostIp, protocol, hostPort, containerPort }): [NftElementItem, NftElementItem] => {
-      const any = hostIp === undefined || anyAddress.has(hostIp)
-      const key = [...(any ? [] : [hostIp]), protocol, String(hostPort)]
-      const name = any ? 'hostport-any' : 'hostport'
-      return [element(`${name}-${suffix}`, key, [verdict]), element(`${name}-to-${suffix}`, key, [address, String(containerPort)])]
+    const family = familyOf(address)
+    const anyIp = family === 4 ? '0.0.0.0' : '::'
+    const mine = ({ hostIp }: PortMapping): boolean => hostIp === undefined || familyOf(hostIp) === family
+    return ports.mappings.filter(mine).map(({ hostIp = anyIp, protocol, hostPort, containerPort }): MappingItems => {
+      const key = [...(hostIp === anyIp ? [] : [hostIp]), protocol, String(hostPort)]
+      const name = hostIp === anyIp ? 'hostport-any' : 'hostport'
+      const target = [address, String(containerPort)]
+      return [
+        element(`${name}-${suffixOf(family)}`, key, [verdict]),
+        element(`${name}-to-${suffixOf(family)}`, key, target),
+        ...(protocol === 'udp' ? ([{ kind: 'flows', protocol, ip: hostIp, port: hostPort, targets: [target.join(' . ')] }] as const) : []),
+      ]
     })
   })
 }

@@ -6,6 +6,7 @@
 import type { Snapshot } from '#model/cluster.ts'
 import { type HostView, type NftFamily, type Scope, TWILL_ROUTE_PROTOCOL } from '#model/kernel.ts'
 import type { Sweep } from '#plan/desired.ts'
+import { isHostPortObject } from '#plan/hostports.ts'
 
 /** Bridge of the stock conflist. Its ports, addresses and the bridge itself come and go with CNI requests, never by sweeping. */
 export const POD_BRIDGE = 'cni0'
@@ -38,13 +39,16 @@ export function scopeOf(o: {
 export interface Trust {
   readonly nodes: boolean
   readonly services: boolean
+  /** The agent knows its pods: what the last one attached has been read. */
+  readonly pods: boolean
 }
 
-/** `self` is this node's name; `serving` says whether services are served at all. */
-export function trustIn(snapshot: Snapshot, self: string, serving: boolean): Trust {
+/** `self` is this node's name; `serving` says whether services are served at all, `pods` whether the pods are known. */
+export function trustIn(snapshot: Snapshot, self: string, serving: boolean, pods: boolean): Trust {
   const { synced, nodes, services } = snapshot
   return {
     nodes: synced.nodes && nodes.has(self),
+    pods,
     services: !serving || (synced.services && synced.endpointSlices && services.size > 0),
   }
 }
@@ -58,10 +62,11 @@ export function sweepOf(trust: Trust): Sweep {
       case 'fdb':
         return trust.nodes && item.dev !== POD_BRIDGE
       case 'nft-table':
+        return trust.services && trust.pods
       case 'nft-map':
       case 'nft-chain':
       case 'nft-element':
-        return trust.services
+        return isHostPortObject(item) ? trust.pods : trust.services
       case 'flows':
         return true
       case 'link':

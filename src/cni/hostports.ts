@@ -1,0 +1,150 @@
+/**
+ * The hostPorts of this node's pods: which pod has which, on file, so that the next agent finds them, and in the kernel.
+ *
+ *     <dir>/<containerID>-<ifname>.json     { order, ports }: written before the kernel is touched, removed after
+ *
+ * The directory lies below /run, like the network namespaces that the ports lead to. Order is that of coming: of two pods with one
+ * hostPort the later has it.
+ * @module
+ */
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import type { Log } from '#base/log.ts'
+import { parseJson } from '#cni/json.ts'
+import type { PodKernel } from '#cni/kernel.ts'
+import { demand } from '#cni/network.ts'
+import { Turns } from '#cni/turns.ts'
+import { type Item, keyOf, type Op, show } from '#model/kernel.ts'
+import type { PodPorts } from '#model/pod.ts'
+import { HOST_PORTS_OWNER, hostPortBase, hostPortItems } from '#plan/hostports.ts'
+
+type Key = Pick<PodPorts, 'containerId' | 'ifname'>
+
+interface Entry {
+  readonly order: number
+  readonly ports: PodPorts
+}
+
+const nameOf = ({ containerId, ifname }: Key): string => `${containerId}-${ifname}`
+
+export interface HostPortsOptions {
+  readonly dir: string
+  readonly kernel: PodKernel
+  readonly log: Log
+}
+
+export class HostPorts {
+  readonly #o: HostPortsOptions
+  readonly #entries = new Map<string, Entry>()
+  /** What was last given to the kernel, by owner. */
+  #planned = new Map<string, readonly Item[]>()
+  /** Changes take turns: two pods may be after one port. */
+  readonly #turns = new Turns(1)
+
+  /** Reads what is there; torn files are no one's and removed. */
+  static open(o: HostPortsOptions): HostPorts {
+    mkdirSync(o.dir, { recursive: true, mode: 0o700 })
+    const hostPorts = new HostPorts(o)
+    const entries = readdirSync(o.dir).flatMap((name) => {
+      const entry = name.endsWith('.json') ? parseEntry(readFileSync(`${o.dir}/${name}`, 'utf8')) : undefined
+      if (entry === undefined) rmSync(`${o.dir}/${name}`, { force: true })
+      return entry ?? []
+    })
+    for (const entry of entries.toSorted((a, b) => a.order - b.order)) hostPorts.#entries.set(nameOf(entry.ports), entry)
+    return hostPorts
+  }
+
+  private constructor(o: HostPortsOptions) {
+    this.#o = o
+  }
+
+  /** In order of coming. */
+  list(): PodPorts[] {
+    return [...this.#entries.values()].map(({ ports }) => ports)
+  }
+
+  get(key: Key): PodPorts | undefined {
+    return this.#entries.get(nameOf(key))?.ports
+  }
+
+  /** Has all of them kept from now on; the kernel holds most already, the next pass sees to the rest. */
+  async resume(): Promise<void> {
+    this.#planned = this.#plan()
+    for (const [owner, items] of this.#planned) demand(await this.#o.kernel.commit(owner, items, []))
+  }
+
+  /** Leads the ports to the pod, in place of what it had before. All or nothing. */
+  add(ports: PodPorts): Promise<void> {
+    return this.#turns.run('', () => this.#add(ports))
+  }
+
+  /** Nothing there is a success. @returns False if there was nothing. */
+  async remove(key: Key): Promise<boolean> {
+    return this.#entries.has(nameOf(key)) && this.#turns.run('', () => this.#remove(key))
+  }
+
+  async #add(ports: PodPorts): Promise<void> {
+    await this.#remove(ports)
+    for (const other of this.#rivals(ports)) {
+      const { podName, containerId } = other
+      this.#o.log.warn({ containerId: ports.containerId, hasIt: containerId, pod: podName }, 'a hostPort of another pod goes to this one')
+    }
+    const order = Math.max(0, ...[...this.#entries.values()].map((entry) => entry.order)) + 1
+    const path = `${this.#o.dir}/${nameOf(ports)}`
+    writeFileSync(`${path}.tmp`, JSON.stringify({ order, ports } satisfies Entry), { mode: 0o600 })
+    renameSync(`${path}.tmp`, `${path}.json`)
+    this.#entries.set(nameOf(ports), { order, ports })
+    try {
+      await this.#apply()
+    } catch (error) {
+      await this.#remove(ports)
+      throw error
+    }
+  }
+
+  async #remove(key: Key): Promise<boolean> {
+    if (!this.#entries.delete(nameOf(key))) return false
+    await this.#apply()
+    rmSync(`${this.#o.dir}/${nameOf(key)}.json`, { force: true })
+    return true
+  }
+
+  #rivals(ports: PodPorts): PodPorts[] {
+    const keys = ({ mappings }: PodPorts): string[] => mappings.map((one) => `${one.hostIp ?? ''} ${one.protocol} ${one.hostPort}`)
+    const mine = new Set(keys(ports))
+    return this.list().filter((other) => keys(other).some((key) => mine.has(key)))
+  }
+
+  /** What is wanted, by owner. Without any hostPort, nothing: a node that has none carries no chains for them. */
+  #plan(): Map<string, readonly Item[]> {
+    const all = this.list()
+    if (all.length === 0 && this.#planned.size === 0) return new Map()
+    return new Map([[HOST_PORTS_OWNER, hostPortBase(all)], ...hostPortItems(all)])
+  }
+
+  /** Gives the kernel the difference to what it was last given, owner by owner: what comes before what goes. */
+  async #apply(): Promise<void> {
+    const before = this.#planned
+    const after = this.#plan()
+    this.#planned = after
+    for (const [owner, items] of after) {
+      const had = new Map((before.get(owner) ?? []).map((item) => [keyOf(item), show(item)]))
+      const puts = items.filter((item) => had.get(keyOf(item)) !== show(item)).map((item): Op => ({ verb: 'put', item }))
+      if (puts.length > 0 || items.length !== had.size) demand(await this.#o.kernel.commit(owner, items, puts))
+    }
+    const kept = new Set([...after.values()].flat().map(keyOf))
+    for (const [owner, items] of before) {
+      const dels = items.filter((item) => isPerPort(item) && !kept.has(keyOf(item))).map((item): Op => ({ verb: 'del', item }))
+      if (!after.has(owner)) demand(await this.#o.kernel.release(owner, dels))
+      else if (dels.length > 0) demand(await this.#o.kernel.commit(owner, after.get(owner)!, dels))
+    }
+  }
+}
+
+/** What goes with a mapping. (route_localnet stays, as with the reference: others may have come to need it.) */
+const isPerPort = (item: Item): boolean => item.kind === 'nft-element' || item.kind === 'flows'
+
+function parseEntry(content: string): Entry | undefined {
+  const parsed = parseJson(content)
+  const entry = 'value' in parsed ? (parsed.value as Partial<Entry> | null) : undefined
+  return typeof entry?.order === 'number' && typeof entry.ports?.containerId === 'string' ? (entry as Entry) : undefined
+}
