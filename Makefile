@@ -2,12 +2,20 @@
 MAKEFLAGS += --no-print-directory
 NODE = $(firstword $(wildcard node_modules/node-linux-*/bin/node))
 IFACE ?= eth1
+BACKEND ?= vxlan
+NODES ?= 3
+SEGMENTS ?= 1
 
 .PHONY: help setup lab lab-down test bench check fix clean
 
 help:
 	@printf '%s\n' \
-	  'make lab              install what is missing, build a three-node lab and tell its story (IFACE= for the NAT trap)' \
+	  'make lab              install what is missing, build a three-node lab and tell its story' \
+	  '         IFACE=                          the NAT trap' \
+	  '         BACKEND=host-gw                 or vxlan-direct, "vxlan VNI=7 Port=4789 MTU=1400"' \
+	  '         NODES=5                         1 to 9' \
+	  '         SEGMENTS=2                      two switches with a router between the nodes' \
+	  '         TWILL_LAB=second                another lab beside the first' \
 	  'make lab-down         remove every trace of the lab' \
 	  'make test             every test; the last line is "N passed, N failed" (KIND=unit|kernel|lab|slow for one kind)' \
 	  'make bench [NAME=…]   benchmarks beside their peers; each ends in one line "bench: …"' \
@@ -22,7 +30,7 @@ lab:
 	@printf 'Twill: three Kubernetes nodes on this machine, from nothing to a curl between pods.\n'
 	@[ "$$(id -u)" = 0 ] || { printf 'make lab needs root: it makes network namespaces. Run it as root, or with sudo.\n' >&2; exit 2; }
 	@tools/setup.sh lab
-	@bin/twill lab up --iface=$(IFACE)
+	@bin/twill lab up --iface='$(IFACE)' --backend='$(BACKEND)' --nodes='$(NODES)' --segments='$(SEGMENTS)'
 
 lab-down:
 	@bin/twill lab down

@@ -72,6 +72,7 @@ program
   .command('manifest')
   .description('print the Kubernetes objects that install Twill')
   .option('--pod-cidr <cidr>', 'Network of net-conf.json', '10.244.0.0/16')
+  .option('--backend <words>', 'Backend of net-conf.json: type, then KEY=VALUE…: "vxlan VNI=7", host-gw, vxlan-direct', 'vxlan')
   .option('--image <image>', 'image of agent and shim', `ghcr.io/twill-net/twill:${VERSION}`)
   .option('--iface <name>', 'interface between nodes; default: the one of the default route')
   .option('--services', 'serve ClusterIP services in place of kube-proxy', false)

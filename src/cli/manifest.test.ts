@@ -5,7 +5,7 @@ import { parse, parseAllDocuments } from 'yaml'
 import { type ManifestOptions, renderManifest } from '#cli/manifest.ts'
 
 const { version } = JSON.parse(readFileSync('package.json', 'utf8')) as { version: string }
-const stock: ManifestOptions = { podCidr: '10.244.0.0/16', image: `ghcr.io/twill-net/twill:${version}`, services: false }
+const stock: ManifestOptions = { podCidr: '10.244.0.0/16', backend: 'vxlan', image: `ghcr.io/twill-net/twill:${version}`, services: false }
 
 interface Doc {
   readonly kind: string
@@ -50,6 +50,28 @@ test('net-conf.json and cni-conf.json are JSON with Flannel’s keys', () => {
       { type: 'portmap', capabilities: { portMappings: true } },
     ],
   })
+})
+
+const backendCases = [
+  { words: 'host-gw', want: { Type: 'host-gw' } },
+  { words: 'vxlan-direct', want: { Type: 'vxlan', DirectRouting: true } },
+  {
+    words: ' vxlan  VNI=7 Port=4789 MTU=1400 DirectRouting=true',
+    want: { Type: 'vxlan', VNI: 7, Port: 4789, MTU: 1400, DirectRouting: true },
+  },
+]
+for (const { words, want } of backendCases) {
+  test(`--backend "${words}"`, () => {
+    const { data } = render({ backend: words }).get('ConfigMap')!
+    assert.deepEqual((JSON.parse(data['net-conf.json']!) as { Backend: object }).Backend, want)
+  })
+}
+
+test('a backend that the agent would refuse is refused here', () => {
+  assert.throws(() => render({ backend: 'vxlan VNI=x' }), { code: 'ERR_NET_CONF', message: /Backend.VNI: found "x"/ })
+  assert.throws(() => render({ backend: 'geneve' }), { code: 'ERR_NET_CONF' })
+  assert.throws(() => render({ backend: 'wireguard' }), { code: 'ERR_BACKEND_TO_COME' })
+  assert.throws(() => render({ podCidr: '10.244.0.0' }), { code: 'ERR_NET_CONF' })
 })
 
 const argCases = [

@@ -3,10 +3,13 @@
  * (Documentation/kube-flannel.yml), so that applying it over Flannel replaces Flannel; deploy/kube-flannel.yml is its default.
  * @module
  */
+import { renderNetConf } from '#cli/net-conf.ts'
 
 export interface ManifestOptions {
   /** The cluster's pod network: Network of net-conf.json. */
   readonly podCidr: string
+  /** Backend.Type and its other keys: `vxlan`, `vxlan VNI=7`. */
+  readonly backend: string
   /** Of the agent and of its init container. */
   readonly image: string
   /** --iface; absent: the interface of the default route. */
@@ -17,15 +20,20 @@ export interface ManifestOptions {
   readonly kubeApiUrl?: string | undefined
 }
 
-/** YAML text of all objects, in the order they must be made. */
+/** YAML text of all objects, in the order they must be made. @throws {TwillError} ERR_NET_CONF, ERR_BACKEND_TO_COME */
 export function renderManifest(o: ManifestOptions): string {
   const args = ['--ip-masq', '--kube-subnet-mgr', '--healthz-port=8081']
   if (o.iface) args.push(`--iface=${o.iface}`)
   if (o.services) args.push('--services')
   if (o.kubeApiUrl) args.push(`--kube-api-url=${o.kubeApiUrl}`)
-  return [namespace, serviceAccount, clusterRole(o.services), clusterRoleBinding, configMap(o.podCidr), daemonSet(o.image, args)].join(
-    '---\n',
-  )
+  return [
+    namespace,
+    serviceAccount,
+    clusterRole(o.services),
+    clusterRoleBinding,
+    configMap(renderNetConf(o.podCidr, o.backend)),
+    daemonSet(o.image, args),
+  ].join('---\n')
 }
 
 const namespace = `apiVersion: v1
@@ -97,7 +105,7 @@ subjects:
   namespace: kube-flannel
 `
 
-const configMap = (podCidr: string): string => `apiVersion: v1
+const configMap = (netConf: string): string => `apiVersion: v1
 kind: ConfigMap
 metadata:
   name: kube-flannel-cfg
@@ -128,13 +136,7 @@ data:
       ]
     }
   net-conf.json: |
-    {
-      "Network": ${JSON.stringify(podCidr)},
-      "EnableNFTables": false,
-      "Backend": {
-        "Type": "vxlan"
-      }
-    }
+    ${netConf.replaceAll('\n', '\n    ')}
 `
 
 const daemonSet = (image: string, args: readonly string[]): string => `apiVersion: apps/v1

@@ -15,6 +15,10 @@ export const labError = errorTable({
     text: (d: { name: string }) => `--name ${d.name}: a lab's name is 1 to 12 small letters and digits, a letter first`,
     remedy: 'Namespaces and cgroups are named after it; leave it out for the name twill.',
   },
+  ERR_LAB_OPTION: {
+    text: (d: { option: string; found: string; allowed: string }) => `${d.option} ${JSON.stringify(d.found)}: allowed is ${d.allowed}`,
+    remedy: 'twill lab up --help lists the options with their defaults.',
+  },
   ERR_LAB_BUSY: {
     text: (d: { lab: string; holder: string }) => `Lab ${d.lab} is being changed by another command (${d.holder})`,
     remedy: 'Wait for it to end, or stop it with Ctrl-C; what it leaves is cleared by the next up or down.',

@@ -14,7 +14,7 @@ import { lacking } from '#lab/needs.ts'
 import { sweep } from '#lab/nodes/down.ts'
 import { nodeEnvironment, onNode } from '#lab/nodes/enter.ts'
 import { exitStatus } from '#lab/nodes/run.ts'
-import { isLabName, topology } from '#lab/nodes/topology.ts'
+import { isLabName, MAX_NODES, topology } from '#lab/nodes/topology.ts'
 import { labEntry, nodeBinary } from '#lab/repo.ts'
 import { isAlive, type LabState, labNames, type NodeState, readState } from '#lab/state.ts'
 import { bringUp, hostKubeconfig } from '#lab/up.ts'
@@ -27,7 +27,9 @@ process.stdout.on('error', () => {})
 export async function runLab(argv: readonly string[]): Promise<number> {
   let status = 0
   const program = new Command('twill lab')
-    .description('Three Kubernetes nodes on this machine: real links, routes and packets in namespaces, a control plane beside them.')
+    .description(
+      'Kubernetes nodes on this machine, three by default: real links, routes and packets in namespaces, a control plane beside them.',
+    )
     .enablePositionalOptions()
     .exitOverride()
   const command = (name: string, about: string): Command =>
@@ -38,9 +40,16 @@ export async function runLab(argv: readonly string[]): Promise<number> {
 
   command('up', 'build the lab and tell its story; an earlier one of this name is removed first')
     .option('--iface <name>', "--iface of the agents; '' leaves it out: the NAT trap", 'eth1')
+    .option('--nodes <n>', `how many nodes, 1 to ${MAX_NODES}`, '3')
+    .option('--segments <n>', '2: the last third of the nodes is on a second switch, behind a router', '1')
+    .option('--backend <words>', 'as for twill manifest: vxlan, vxlan-direct, host-gw, "vxlan VNI=7 Port=4789"', 'vxlan')
     .option('--no-story', 'stop at a cluster without a pod network')
-    .action(async ({ name, iface, story }: { name: string; iface: string; story: boolean }) => {
+    .action(async ({ name, iface, story, backend, ...sizes }: UpOptions) => {
       const lab = labName(name)
+      const nodes = inRange('--nodes', sizes.nodes, 1, MAX_NODES)
+      const segments = inRange('--segments', sizes.segments, 1, Math.min(2, nodes))
+      checkWords('--iface', iface, /^[\w.@:-]*$/, 'the name or address of an interface')
+      checkWords('--backend', backend, /^[\w-]+( +\w+=\w+)*$/, 'a type, then KEY=VALUE…')
       needRoot()
       const missing = lacking()
       if (missing.length > 0) throw labError.ERR_LAB_PROGRAMS({ missing })
@@ -49,11 +58,11 @@ export async function runLab(argv: readonly string[]): Promise<number> {
       const started = performance.now()
       const elapsed = (): string => `${((performance.now() - started) / 1000).toFixed(1)} s`
       const kubectl = await findKubectl(print)
-      const state = await bringUp(topology(lab), kubectl.path, (text) => print(`${elapsed().padStart(6)}  ${text}`))
+      const state = await bringUp(topology(lab, { nodes, segments }), kubectl.path, (text) => print(`${elapsed().padStart(6)}  ${text}`))
       leaveOnInterrupt(state)
       if (story) {
         const { tellStory } = await import('#lab/story/story.ts')
-        await tellStory(state, { iface, ...(kubectl.path === undefined ? { noKubectl: kubectl.why } : {}) })
+        await tellStory(state, { iface, backend, ...(kubectl.path === undefined ? { noKubectl: kubectl.why } : {}) })
         print(`\nTold in ${elapsed()}.`)
       }
       print(howToGoOn(state))
@@ -162,6 +171,27 @@ export function howToGoOn(state: LabState): string {
 function labName(name: string): string {
   if (!isLabName(name)) throw labError.ERR_LAB_NAME({ name })
   return name
+}
+
+interface UpOptions {
+  readonly name: string
+  readonly iface: string
+  readonly nodes: string
+  readonly segments: string
+  readonly backend: string
+  readonly story: boolean
+}
+
+function inRange(option: string, found: string, min: number, max: number): number {
+  const n = Number(found)
+  if (!Number.isInteger(n) || n < min || n > max)
+    throw labError.ERR_LAB_OPTION({ option, found, allowed: `an integer from ${min} to ${max}` })
+  return n
+}
+
+/** The story types these words into a shell. */
+function checkWords(option: string, found: string, pattern: RegExp, allowed: string): void {
+  if (!pattern.test(found)) throw labError.ERR_LAB_OPTION({ option, found, allowed })
 }
 
 function needRoot(): void {

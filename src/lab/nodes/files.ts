@@ -4,7 +4,7 @@
  * @module
  */
 import { createHash } from 'node:crypto'
-import { copyFileSync, existsSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs'
+import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
 import type { CgroupTrees } from '#lab/nodes/cgroups.ts'
 import { mountsBesideRoot, readMounts } from '#lab/nodes/mounts.ts'
@@ -57,7 +57,20 @@ export function prepareNode(topology: Topology, node: LabNode, trees: CgroupTree
   else writeFileSync(`${bin}/kubectl`, part('kubectl "$@"'), { mode: 0o755 })
   writeFileSync(`${bin}/twill-lab-kubelet`, part('kubelet'), { mode: 0o755 })
   mkdirSync(`${dir}/files/root`, { recursive: true })
-  for (const name of ['host-pod', 'webpod']) copyFileSync(`${repo}/lab/manifests/${name}.yaml`, `${dir}/files/root/${name}.yml`)
+  copyFileSync(`${repo}/lab/manifests/host-pod.yaml`, `${dir}/files/root/host-pod.yml`)
+  const webPod = readFileSync(`${repo}/lab/manifests/webpod.yaml`, 'utf8')
+  writeFileSync(`${dir}/files/root/webpod.yml`, sizedFor(topology.nodes.length, webPod))
+}
+
+/** Web pods that `nodes` nodes have room for: each wants a worker of its own. */
+export const webReplicas = (nodes: number): number => Math.min(2, Math.max(1, nodes - 1))
+
+/** The sample application for so many nodes: where there is no worker, its pod goes to the control plane. */
+function sizedFor(nodes: number, manifest: string): string {
+  const toleration = '      tolerations:\n        - key: node-role.kubernetes.io/control-plane\n          effect: NoSchedule\n'
+  return manifest
+    .replace(/^ {2}replicas: \d+$/m, `  replicas: ${webReplicas(nodes)}`)
+    .replace(/^ {6}affinity:$/m, (line) => (nodes === 1 ? toleration : '') + line)
 }
 
 /** Bind mounts: source, target, options. */

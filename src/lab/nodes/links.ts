@@ -15,15 +15,18 @@ export interface Wiring {
 
 /** One `ip -batch`: the namespaces and the cables between them. */
 export function cables(topology: Topology): string[] {
-  const { lab } = topology
+  const { lab, segments } = topology
   return [
     ...netnsOf(topology).map((name) => `netns add ${name}`),
+    ...(segments.length < 2
+      ? []
+      : segments.map((_, i) => `link add eth${i} netns ${netns.router(lab)} type veth peer name router netns ${netns.switch(lab, i)}`)),
     ...topology.nodes.flatMap((node, i) => {
       const inside = netns.node(lab, node.name)
       const nat = netns.nat(lab, node.name)
       return [
         `link add eth0 netns ${inside} address ${natNet.mac} type veth peer name inside netns ${nat}`,
-        `link add eth1 netns ${inside} address ${node.mac} type veth peer name port${i} netns ${netns.switch(lab)}`,
+        `link add eth1 netns ${inside} address ${node.mac} type veth peer name port${i} netns ${netns.switch(lab, node.segment)}`,
         `link add outside netns ${nat} type veth peer name port${i} netns ${netns.internet(lab)}`,
       ]
     }),
@@ -32,27 +35,39 @@ export function cables(topology: Topology): string[] {
 
 /** What each namespace gets once the cables are in; they do not depend on each other. */
 export function wirings(topology: Topology): Wiring[] {
-  const { lab } = topology
-  const ports = topology.nodes.map((_, i) => `port${i}`)
-  const bridge = (name: string): string[] => [
+  const { lab, nodes, segments } = topology
+  const routed = segments.length > 1
+  const bridge = (name: string, ports: readonly string[]): string[] => [
     'link set lo up',
     `link add ${name} type bridge`,
     `link set ${name} up`,
     ...ports.map((port) => `link set ${port} master ${name} up`),
   ]
   return [
-    { netns: netns.switch(lab), ip: bridge('br1'), sysctls: bridgeSysctls, nft: '' },
+    ...segments.map((_, segment) => {
+      const ports = nodes.flatMap((node, i) => (node.segment === segment ? [`port${i}`] : []))
+      return {
+        netns: netns.switch(lab, segment),
+        ip: bridge('br1', [...ports, ...(routed ? ['router'] : [])]),
+        sysctls: bridgeSysctls,
+        nft: '',
+      }
+    }),
+    ...(routed ? [router(topology)] : []),
     {
       netns: netns.internet(lab),
       ip: [
-        ...bridge('br0'),
+        ...bridge(
+          'br0',
+          nodes.map((_, i) => `port${i}`),
+        ),
         `addr add ${internetNet.web}/${internetNet.prefix} dev br0`,
         `addr add ${internetNet.dns}/${internetNet.prefix} dev br0`,
       ],
       sysctls: bridgeSysctls,
       nft: '',
     },
-    ...topology.nodes.flatMap((node) => [
+    ...nodes.flatMap((node) => [
       {
         netns: netns.node(lab, node.name),
         ip: [
@@ -62,9 +77,9 @@ export function wirings(topology: Topology): Wiring[] {
           'link set eth0 up',
           'link set eth1 up',
           `route add default via ${natNet.gateway} dev eth0`,
+          ...segments.flatMap(({ cidr }, i) => (i === node.segment ? [] : [`route add ${cidr} via ${segments[node.segment]!.router}`])),
         ],
-        // Set here, not inherited: a new namespace copies the machine's current values, which whoever ran before may have changed.
-        sysctls: ['net.ipv4.ip_forward=1', 'net.ipv4.conf.all.rp_filter=0', 'net.ipv4.conf.default.rp_filter=0'],
+        sysctls: forwarding,
         nft: '',
       },
       {
@@ -77,12 +92,21 @@ export function wirings(topology: Topology): Wiring[] {
           'link set inside up',
           'link set outside up',
         ],
-        sysctls: ['net.ipv4.ip_forward=1', 'net.ipv4.conf.all.rp_filter=0', 'net.ipv4.conf.default.rp_filter=0'],
+        sysctls: forwarding,
         nft: natRules(node.outsideIp),
       },
     ]),
   ]
 }
+
+/** Between the segments; it knows nodes, and nothing of pods. */
+function router({ lab, segments }: Topology): Wiring {
+  const ip = segments.flatMap((segment, i) => [`addr add ${segment.router}/${switchNet.prefix} dev eth${i}`, `link set eth${i} up`])
+  return { netns: netns.router(lab), ip: ['link set lo up', ...ip], sysctls: forwarding, nft: '' }
+}
+
+// Set here, not inherited: a new namespace copies the machine's current values, which whoever ran before may have changed.
+const forwarding = ['net.ipv4.ip_forward=1', 'net.ipv4.conf.all.rp_filter=0', 'net.ipv4.conf.default.rp_filter=0']
 
 // A bridge that only carries frames: their packets are no business of its namespace's firewall.
 const bridgeSysctls = ['-net.bridge.bridge-nf-call-iptables=0', '-net.bridge.bridge-nf-call-ip6tables=0']

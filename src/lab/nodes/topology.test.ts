@@ -12,6 +12,37 @@ test('the lab knows its own namespaces, and no other lab’s or foreign ones', (
   for (const name of ['twill2-k8s-ctr', 'twill-test-16034', 'twill', 'other-switch']) assert.ok(!isNetnsOf('twill', name), name)
 })
 
+const sizes = [
+  { nodes: 1, segments: 1, ips: ['192.168.10.100'] },
+  { nodes: 2, segments: 2, ips: ['192.168.10.100', '192.168.20.101'] },
+  { nodes: 3, segments: 2, ips: ['192.168.10.100', '192.168.10.101', '192.168.20.102'] },
+  { nodes: 5, segments: 1, ips: [100, 101, 102, 103, 104].map((i) => `192.168.10.${i}`) },
+]
+for (const { ips, ...size } of sizes) {
+  test(`${size.nodes} nodes on ${size.segments} segments: addresses, and a cable from each to its own switch`, () => {
+    const lab = topology('a', size)
+    assert.deepEqual(
+      lab.nodes.map(({ ip }) => ip),
+      ips,
+    )
+    assert.equal(lab.nodes.at(-1)!.name, size.nodes === 1 ? 'k8s-ctr' : `k8s-w${size.nodes - 1}`)
+    for (const { name, segment } of lab.nodes) {
+      const cable = cables(lab).find((line) => line.startsWith(`link add eth1 netns a-${name} `))
+      assert.match(cable!, segment === 0 ? / netns a-switch$/ : / netns a-switch2$/)
+    }
+    assert.ok(netnsOf(lab).every((name) => isNetnsOf('a', name) && !isNetnsOf('b', name)))
+    assert.deepEqual(netnsOf(lab).includes('a-router'), size.segments === 2)
+  })
+}
+
+test('labs beside each other share no namespace', () => {
+  const other = new Set(netnsOf(topology('b')))
+  assert.deepEqual(
+    netnsOf(topology('a')).filter((name) => other.has(name)),
+    [],
+  )
+})
+
 const names = { twill: true, t1: true, 'a-b': false, '1a': false, '': false, 'a/../b': false, averylongname: false }
 for (const [name, fits] of Object.entries(names))
   test(`"${name}" ${fits ? 'is' : 'is not'} a lab's name`, () => assert.equal(isLabName(name), fits))

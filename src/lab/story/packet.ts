@@ -1,5 +1,5 @@
 /**
- * One packet's way between two pods, drawn from captures: the first SYN of a curl, seen at six interfaces on two nodes.
+ * One packet's way between two pods, drawn from captures: the first SYN of a curl, seen at each interface that it passes.
  * @module
  */
 import { type ChildProcess, spawn } from 'node:child_process'
@@ -7,38 +7,68 @@ import { labError } from '#lab/errors.ts'
 import { nodeEnvironment, onNode } from '#lab/nodes/enter.ts'
 import type { LabState } from '#lab/state.ts'
 
+/** How the node that asks reaches the pod: by which device of its routing table, and which VXLAN that is, if it is one. */
+export interface Hop {
+  readonly dev: string
+  readonly tunnel?: { readonly vni: number; readonly port: number }
+}
+
 interface Point {
   readonly node: string
   readonly dev: string
   readonly what: string
+  /** The UDP port of the VXLAN that the packet is wrapped in here. */
+  readonly wrappedBy?: number
 }
 
-/** What a SYN to `ip` looks like bare, and inside of VXLAN: offsets count from the outer UDP header (UDP 8, VXLAN 8, Ethernet 14). */
-function filters(ip: string): { bare: string; wrapped: string } {
+/** Where a packet from a pod of `from` to one of `to` passes, in order. */
+function pointsOf(from: string, to: string, { dev, tunnel }: Hop): Point[] {
+  const leaves = { node: from, dev: 'cni0', what: 'leaves the pod through its veth, onto the bridge' }
+  if (from === to) return [{ ...leaves, what: 'from one veth to the other: both pods are ports of this bridge' }]
+  const arrives = { node: to, dev: 'cni0', what: 'routed onto the bridge, to the pod' }
+  if (tunnel === undefined) {
+    return [
+      leaves,
+      { node: from, dev, what: 'routed to the other node as it is: pod addresses, the nodes’ MACs' },
+      { node: to, dev, what: 'arrives at the other node' },
+      arrives,
+    ]
+  }
+  const { vni, port } = tunnel
+  return [
+    leaves,
+    { node: from, dev, what: 'routed into the tunnel device: MACs are now the VTEPs' },
+    { node: from, dev: 'eth1', what: `wrapped: node to node, UDP ${port}, VNI ${vni}`, wrappedBy: port },
+    { node: to, dev: 'eth1', what: 'arrives at the other node', wrappedBy: port },
+    { node: to, dev, what: 'unwrapped' },
+    arrives,
+  ]
+}
+
+/** What a SYN to `ip` looks like bare, or inside of VXLAN: offsets count from the outer UDP header (UDP 8, VXLAN 8, Ethernet 14). */
+function filterOf(ip: string, port: number | undefined): string {
+  if (port === undefined) return `dst host ${ip} and tcp[13] = 2`
   const hex = ip
     .split('.')
     .map((part) => Number(part).toString(16).padStart(2, '0'))
     .join('')
   const inner = 8 + 8 + 14
-  return {
-    bare: `dst host ${ip} and tcp[13] = 2`,
-    wrapped: `udp dst port 8472 and udp[${inner + 16}:4] = 0x${hex} and udp[${inner + 9}] = 6 and udp[${inner + 33}] = 2`,
-  }
+  return `udp dst port ${port} and udp[${inner + 16}:4] = 0x${hex} and udp[${inner + 9}] = 6 and udp[${inner + 33}] = 2`
 }
 
-/** Captures while `ask` makes one connection from a pod of `from` to `ip` on `to`; gives one line a point, in the packet's order.
+/** The pods between which the packet goes. */
+export interface Curl {
+  readonly from: string
+  readonly to: string
+  readonly ip: string
+  readonly hop: Hop
+}
+
+/** Captures while `ask` makes one connection from a pod of `from` to `ip` on `to`; gives lines a point, in the packet's order.
  * @throws {TwillError} ERR_LAB_CAPTURE if a point saw nothing. */
-export async function packetsWay(state: LabState, from: string, to: string, ip: string, ask: () => Promise<unknown>): Promise<string[]> {
-  const points: Point[] = [
-    { node: from, dev: 'cni0', what: 'leaves the pod through its veth, onto the bridge' },
-    { node: from, dev: 'flannel.1', what: 'routed into the tunnel device: MACs are now the VTEPs' },
-    { node: from, dev: 'eth1', what: 'wrapped: node to node, UDP 8472, VNI 1' },
-    { node: to, dev: 'eth1', what: 'arrives at the other node' },
-    { node: to, dev: 'flannel.1', what: 'unwrapped' },
-    { node: to, dev: 'cni0', what: 'routed onto the bridge, to the pod' },
-  ]
-  const { bare, wrapped } = filters(ip)
-  const captures = points.map((point) => new Capture(state, point, point.dev === 'eth1' ? wrapped : bare))
+export async function packetsWay(state: LabState, { from, to, ip, hop }: Curl, ask: () => Promise<unknown>): Promise<string[]> {
+  const points = pointsOf(from, to, hop)
+  const captures = points.map((point) => new Capture(state, point, filterOf(ip, point.wrappedBy)))
   try {
     await Promise.all(captures.map((capture) => capture.listening))
     await ask()
@@ -68,11 +98,11 @@ class Capture {
   readonly packet: Promise<string>
   readonly #child: ChildProcess
 
-  constructor(state: LabState, { node, dev }: Point, filter: string) {
+  constructor(state: LabState, { node, dev, wrappedBy }: Point, filter: string) {
     const nodeState = state.nodes.find((n) => n.name === node)!
-    const argv = onNode(state.lab, nodeState, ['tcpdump', '-nn', '-e', '-l', '-T', 'vxlan', '-c', '1', '-i', dev, filter])
-    const bareArgv = dev === 'eth1' ? argv : argv.filter((word) => word !== '-T' && word !== 'vxlan')
-    this.#child = spawn(bareArgv[0]!, bareArgv.slice(1), { stdio: ['ignore', 'pipe', 'pipe'], env: nodeEnvironment(node), cwd: '/' })
+    const decode = wrappedBy === undefined ? [] : ['-T', 'vxlan']
+    const argv = onNode(state.lab, nodeState, ['tcpdump', '-nn', '-e', '-l', ...decode, '-c', '1', '-i', dev, filter])
+    this.#child = spawn(argv[0]!, argv.slice(1), { stdio: ['ignore', 'pipe', 'pipe'], env: nodeEnvironment(node), cwd: '/' })
     let said = ''
     let seen = ''
     const timer = setTimeout(() => this.stop(), 10_000)
