@@ -261,7 +261,14 @@ export function kernelContract(name: string, open: () => Promise<World>): void {
   })
 
   contract('flows are there as long as they hold', async ({ kernel }) => {
-    const flows: FlowsItem = { kind: 'flows', protocol: 'udp', ip: '10.96.0.10', port: 53, targets: ['10.244.1.2 . 53'] }
+    const flows: FlowsItem = {
+      kind: 'flows',
+      memory: 'conntrack',
+      protocol: 'udp',
+      ip: '10.96.0.10',
+      port: 53,
+      targets: ['10.244.1.2 . 53'],
+    }
     assert.deepEqual(lines(await kernel.dump({ ...scope, flows: [flows] })), [show(flows)])
     assert.deepEqual(codes(await kernel.apply([put(flows), del(flows)])), [undefined, undefined])
     assert.deepEqual(lines(await kernel.dump(scope)), [])

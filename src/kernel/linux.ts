@@ -6,11 +6,11 @@
  * @module
  */
 import { closeSync, openSync } from 'node:fs'
-import { Conntrack } from '#kernel/conntrack.ts'
 import { isRouteSide, type RouteSideOp } from '#kernel/encode.ts'
 import { kernelError } from '#kernel/errors.ts'
 import { probeFeatures } from '#kernel/features.ts'
 import { deleteFile, writeFileItem } from '#kernel/files.ts'
+import { Flows } from '#kernel/flows.ts'
 import { LinkTable } from '#kernel/links.ts'
 import { Monitor } from '#kernel/monitor.ts'
 import { openNft } from '#kernel/nft.ts'
@@ -62,7 +62,7 @@ class Linux implements Kernel {
   readonly #writer = NetlinkSocket.open({ protocol: NETLINK_ROUTE })
   readonly #netfilter = NetlinkSocket.open({ protocol: NETLINK_NETFILTER })
   readonly #nft = openNft(this.#netfilter)
-  readonly #conntrack: Conntrack
+  readonly #flows: Flows
   readonly #reaper: Reaper
   readonly #home: Omit<Home, 'linksOf'>
   readonly #nftWatchers = new Set<Emit>()
@@ -80,7 +80,7 @@ class Linux implements Kernel {
     this.#reaper = new Reaper(monitor.links, count)
     const localAddresses = async (): Promise<ReadonlySet<string>> =>
       new Set((await this.host()).addresses.map(({ cidr }) => addressOf(cidr)))
-    this.#conntrack = new Conntrack(this.#netfilter, localAddresses, count)
+    this.#flows = new Flows({ socket: this.#netfilter, nft: this.#nft, localAddresses, count })
     this.#home = { netnsFd: openSync('/proc/thread-self/ns/net', 'r'), count }
   }
 
@@ -94,7 +94,7 @@ class Linux implements Kernel {
       ...(await this.#nft.dump(scope.nftTables)),
       ...observeSysctls(scope.sysctls),
       ...(await observeFiles(scope.files)),
-      ...(await this.#conntrack.observe(scope.flows ?? [])),
+      ...(await this.#flows.observe(scope.flows ?? [])),
     ]
     for (const item of items) if (item.kind === 'route' && item.dev !== undefined) this.#monitor.carries(item.dev)
     return items
@@ -229,7 +229,7 @@ class Linux implements Kernel {
       case 'nft':
         return (await this.#nft.apply(run)).map(({ error }) => error)
       case 'flows':
-        return this.#conntrack.apply(run)
+        return this.#flows.apply(run)
       case 'sysctl':
         // A sysctl belongs to its device or to the kernel: there is nothing to delete.
         return run[0]!.verb === 'del' ? run.map(() => undefined) : this.#writeSysctls(netns, items as SysctlItem[])

@@ -151,7 +151,7 @@ export class NftMirror {
             i++
           }
           const map = this.map(message, message.map)
-          for (const item of map ? elementItems(map, elements) : []) set(message.deleted, item)
+          for (const item of map && !map.dynamic ? elementItems(map, elements) : []) set(message.deleted, item)
         }
       }
     }

@@ -25,6 +25,7 @@ const retry = () => {
   return {
     anew: new Set<Op>(),
     alone: new Set<Op>(),
+    absent: new Set<Op>(),
     dropped,
     drop: (op: Op, error?: Error) => void dropped.push(`${show(op.item)}${error ? ` ${error.message}` : ''}`),
   }
@@ -69,7 +70,7 @@ test('elements of one map go in one message, apart when they are to be judged al
   const pieces = encode(all, maps, { ...retry(), anew: new Set([one]) })
   assert.deepEqual(
     pieces.map(({ request }) => request.type),
-    [NFT.newElement, NFT.delElement, NFT.newElement, NFT.newElement, NFT.newElement],
+    [NFT.delElement, NFT.newElement, NFT.newElement],
   )
 })
 
@@ -88,6 +89,7 @@ test('chains are all made before the first rule', () => {
 
 const chainOp: Op = { verb: 'put', item: base.find(({ kind }) => kind === 'nft-chain')! }
 const elementOp: Op = { verb: 'put', item: elements[0]! }
+const replacing: Op = { ...elementOp, replaces: true }
 const failure = (errno: number, ...of: Op[]) => ({
   piece: { ops: of, request: { type: 0, flags: 0, body: new Uint8Array() } },
   ack: { errno },
@@ -99,11 +101,14 @@ const judged: readonly {
   name: string
   failures: Parameters<typeof judge>[0]
   dropped?: readonly RegExp[]
+  /** Ops that were to be made anew before. */
+  first?: readonly Op[]
   anew?: number
   alone?: number
 }[] = [
   { name: 'a message of several elements: each goes alone', failures: [failure(EINVAL, elementOp, { ...elementOp })], alone: 2 },
   { name: 'an element with another value is there: deleted first', failures: [failure(EBUSY, elementOp)], anew: 1 },
+  { name: 'an element that is not there to be replaced: put as it is', failures: [failure(ENOENT, replacing)], first: [replacing] },
   { name: 'nothing there to delete: done', failures: [failure(ENOENT, { ...elementOp, verb: 'del' })], dropped: [/goto endpoints-1 }$/] },
   {
     name: 'a chain cannot be: an element that misses it is not to blame yet',
@@ -116,9 +121,9 @@ const judged: readonly {
     dropped: [/ENOENT/, /EINVAL/],
   },
 ]
-for (const { name, failures, dropped = [], anew = 0, alone = 0 } of judged) {
+for (const { name, failures, dropped = [], first = [], anew = 0, alone = 0 } of judged) {
   test(`refused: ${name}`, () => {
-    const next = retry()
+    const next = { ...retry(), anew: new Set(first) }
     judge(failures, next)
     assert.equal(next.dropped.length, dropped.length)
     for (const [i, text] of dropped.entries()) assert.match(next.dropped[i]!, text)

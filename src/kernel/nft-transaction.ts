@@ -29,6 +29,8 @@ export interface Retry {
   readonly anew: Set<Op>
   /** Elements to be sent in messages of their own, to learn which of a message is the bad one. */
   readonly alone: Set<Op>
+  /** Elements that turned out not to be there to be replaced. */
+  readonly absent: Set<Op>
   /** Takes an op out: done, or failed with `error`. */
   drop(op: Op, error?: Error): void
 }
@@ -83,6 +85,7 @@ export function encode(ops: readonly Op[], maps: Maps, retry: Retry): Piece[] {
   /** Chains are all made before the first rule, and emptied before the first is deleted: they may jump to each other. */
   const made: Piece[] = []
   const filled: Piece[] = []
+  const replaced = new ElementPacker()
   const elements = new ElementPacker()
   const gone: Piece[] = []
   for (const op of ops) {
@@ -105,15 +108,16 @@ export function encode(ops: readonly Op[], maps: Maps, retry: Retry): Piece[] {
         const map = maps.get(mapKeyOf(item))
         if (map) {
           const entry = encodeElement(map, item)
-          if (anew) elements.add('del', map, op, entry, true)
-          elements.add(verb, map, op, entry, anew || retry.alone.has(op))
+          const alone = retry.alone.has(op)
+          if (anew) replaced.add('del', map, op, entry, alone)
+          elements.add(verb, map, op, entry, alone)
         } else retry.drop(op, verb === 'put' ? kernelError.ERR_NFT_NO_MAP({ op: showOp(op), map: item.map }) : undefined)
       }
     } catch (error) {
       retry.drop(op, error as Error)
     }
   }
-  return [...made, ...filled, ...elements.pieces(), ...gone]
+  return [...made, ...filled, ...replaced.pieces(), ...elements.pieces(), ...gone]
 }
 
 /** Puts elements that follow each other into one message, if map and verb are the same. */
@@ -155,7 +159,7 @@ export interface Failure {
  * Decides what a refused transaction tries next. The kernel goes on through a batch after an error, so all that it objects to is
  * known at once; but some of it may only be the consequence of an earlier failure (a rule of a chain that could not be made).
  */
-export function judge(failures: readonly Failure[], { anew, alone, drop }: Retry): void {
+export function judge(failures: readonly Failure[], { anew, alone, absent, drop }: Retry): void {
   const guilty = new Map<Op, Ack>()
   let progress = false
   for (const { piece, ack } of failures) {
@@ -164,7 +168,10 @@ export function judge(failures: readonly Failure[], { anew, alone, drop }: Retry
     if (piece.ops.length > 1) for (const each of piece.ops) alone.add(each)
     else if (op.verb === 'del' && ack.errno === ENOENT) drop(op)
     else if (op.verb === 'put' && exists && !anew.has(op)) anew.add(op)
-    else {
+    else if (op.replaces && ack.errno === ENOENT && anew.has(op) && !absent.has(op)) {
+      absent.add(op)
+      anew.delete(op)
+    } else {
       if (!guilty.has(op)) guilty.set(op, ack)
       continue
     }

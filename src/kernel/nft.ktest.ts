@@ -74,7 +74,7 @@ const service = serviceItems(
     })),
   })),
 )
-const services = [...serviceBase(), ...endpointChains(2), ...service]
+const services = [...serviceBase(), ...endpointChains(2), ...service].filter(({ kind }) => kind !== 'flows')
 /** Every form that a rule can have. */
 const zoo: NftChainItem = {
   kind: 'nft-chain',
@@ -149,10 +149,9 @@ test('what nft makes of its own text is read as our items', async () => {
   const text = cli('list', 'table', 'inet', 'twill')
   cli('delete', 'table', 'inet', 'twill')
   execFileSync('nft', ['-f', '-'], { input: text })
-  const wide = (line: string): boolean => !/\d+\.0\/|::\/|ip6 saddr fd|chain/.test(line)
   const have = new Set(lines(await nft.dump([twillTable])))
-  // nft compares leading bytes of byte-aligned prefixes, we mask: such rules are other bytes, and so are foreign.
-  for (const line of lines(all).filter(wide)) assert.ok(have.has(line), line)
+  // `th dport` after a protocol that nft knows nothing of reads back otherwise; no rule that we plan has it.
+  for (const line of lines(all.filter((item) => item !== zoo))) assert.ok(have.has(line), line)
   assert.deepEqual(await apply(put(...all)), [])
   assert.deepEqual(lines(await nft.dump([twillTable])), lines(all))
 })
@@ -176,6 +175,13 @@ test('a put replaces: rules, hook, policy, element value', async () => {
   const moved = { ...old, value: ['goto endpoints-1'] }
   assert.deepEqual(await apply(put(moved)), [])
   assert.ok(lines(await nft.dump([twillTable])).includes(show(moved)))
+  // Known to be replaced: one try of two messages. Known wrongly: the second try puts it.
+  const before = nft.mutations
+  const again: Op = { verb: 'put', item: { ...old, value: ['goto endpoints-0'] }, replaces: true }
+  assert.deepEqual(await apply([again]), [])
+  assert.equal(nft.mutations - before, 2)
+  assert.deepEqual(await apply([...del(old), { ...again, item: { ...old, key: ['10.96.0.77', 'udp', '53'] } }]), [])
+  assert.deepEqual(await apply([...put(moved), ...del({ ...old, key: ['10.96.0.77', 'udp', '53'] })]), [])
   assert.deepEqual(await apply([...put(old), ...del(shapes[0]!)]), [])
   assert.deepEqual(lines(await nft.dump([twillTable])), lines(all))
 })

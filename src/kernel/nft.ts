@@ -11,7 +11,18 @@ import { kernelError } from '#kernel/errors.ts'
 import { NftMirror, type Table } from '#kernel/nft-mirror.ts'
 import { encode, type Failure, hookOf, judge, type Maps, mapKeyOf, type Piece, slices } from '#kernel/nft-transaction.ts'
 import type { NetlinkSocket } from '#kernel/socket.ts'
-import { type Change, type Item, keyOf, type NftMapItem, type NftTableItem, type Op, type Outcome, show } from '#model/kernel.ts'
+import {
+  type Change,
+  type Item,
+  keyOf,
+  type MapRef,
+  type NftElementItem,
+  type NftMapItem,
+  type NftTableItem,
+  type Op,
+  type Outcome,
+  show,
+} from '#model/kernel.ts'
 import { type Message, NLM_F_ACK } from '#wire/netlink.ts'
 import { elementItems } from '#wire/nftables/elements.ts'
 import * as nft from '#wire/nftables/messages.ts'
@@ -23,6 +34,8 @@ export interface Nft {
   /** Carries out `ops`, whose items must be nf_tables items; order within one call does not matter, a later op on the same
    * object wins over an earlier one. One outcome an op, in order. */
   apply(ops: readonly Op[]): Promise<Outcome[]>
+  /** What a map of a table last dumped holds now: packets may fill it. Nothing if there is no such map. */
+  elements(map: MapRef): Promise<NftElementItem[]>
   /** Takes one notification of NFNLGRP_NFTABLES; gives what a transaction changed in the tables last dumped once its last
    * message has come. A deleted table, set or map takes its content along unsaid: then `overrun` asks for a new dump. */
   decodeChange(message: Message): Change[]
@@ -80,12 +93,23 @@ class NftConnection implements Nft {
       note(await this.#socket.dump(nft.getRules(family, table)))
     }
     for (const map of mirror.maps()) {
-      const listed = (await this.#socket.dump(nft.getElements(map))).map((message) => mirror.decode(message))
-      const elements = listed.flatMap((message) => (message?.kind === 'elements' ? message.elements : []))
-      items.push(map, ...elementItems(map, elements))
+      items.push(map, ...(map.dynamic ? [] : await this.#elements(map)))
     }
     items.push(...mirror.chains())
     return items
+  }
+
+  async #elements(map: NftMapItem): Promise<NftElementItem[]> {
+    const listed = (await this.#socket.dump(nft.getElements(map))).map((message) => this.#mirror.decode(message))
+    return elementItems(
+      map,
+      listed.flatMap((message) => (message?.kind === 'elements' ? message.elements : [])),
+    )
+  }
+
+  async elements(ref: MapRef): Promise<NftElementItem[]> {
+    const map = this.#mirror.map(ref, ref.map)
+    return map ? await this.#elements(map) : []
   }
 
   decodeChange(message: Message): Change[] {
@@ -134,7 +158,7 @@ class NftConnection implements Nft {
       left.delete(op)
       if (error) errors.set(op, error)
     }
-    const retry = { anew: new Set(ops.filter((op) => this.#shapeDiffers(op))), alone: new Set<Op>(), drop }
+    const retry = { anew: new Set(ops.filter((op) => this.#shapeDiffers(op))), alone: new Set<Op>(), absent: new Set<Op>(), drop }
     while (left.size > 0) {
       const pieces = encode([...left], maps, retry)
       if (pieces.length === 0) continue
@@ -159,8 +183,9 @@ class NftConnection implements Nft {
   }
 
   /** True if `op` would change what the kernel cannot change in place. Sending it as it is would be refused or, worse, ignored. */
-  #shapeDiffers({ verb, item }: Op): boolean {
+  #shapeDiffers({ verb, item, replaces }: Op): boolean {
     if (verb === 'del') return false
+    if (item.kind === 'nft-element') return replaces === true
     if (item.kind === 'nft-map') {
       const known = this.#mirror.map(item, item.name)
       return known !== undefined && show(known) !== show(item)

@@ -147,6 +147,8 @@ export interface NftMapItem extends Common {
   readonly value?: readonly NftType[]
   /** Elements may be intervals (CIDRs, ranges). */
   readonly interval?: boolean
+  /** Packets make the elements, with a timeout, at most `size` of them: they are the kernel's memory, and no items. */
+  readonly dynamic?: { readonly size: number }
 }
 
 export interface NftChainItem extends Common {
@@ -176,14 +178,22 @@ export interface NftElementItem extends Common {
   readonly value?: readonly string[]
 }
 
+export interface MapRef {
+  readonly family: NftFamily
+  readonly table: string
+  readonly map: string
+}
+
 /**
- * What connection tracking has learned about one UDP destination leads to these targets only. A datagram of a known flow never
- * meets the rules again, so what they say now must be enforced: `put` and `del` delete the flows that lead elsewhere, and an item
- * is there (in a dump) as long as there is no such flow. Of its kind, the one that is asked for and never swept for.
+ * What the kernel has learned from packets to one destination leads to these targets only. It never asks the rules again about a
+ * flow that it knows, so what they say now must be enforced: `put` and `del` delete the flows that lead elsewhere, and an item is
+ * there (in a dump) as long as there is no such flow. Nobody else makes flows of ours: they are asked for, never found.
  */
 export interface FlowsItem extends Common {
   readonly kind: 'flows'
-  readonly protocol: 'udp'
+  /** Who remembers: connection tracking (of UDP only: TCP ends by itself), or a dynamic map: client . address . protocol . port → target. */
+  readonly memory: 'conntrack' | MapRef
+  readonly protocol: 'tcp' | 'udp' | 'sctp'
   /** 0.0.0.0 or :: stand for every address of the node. */
   readonly ip: string
   readonly port: number
@@ -207,6 +217,8 @@ export type Verb = 'put' | 'del'
 export interface Op {
   readonly verb: Verb
   readonly item: Item
+  /** A `put` over something else, as far as is known: some objects can only be replaced in two steps. */
+  readonly replaces?: true
 }
 
 /** What became of one op. */
@@ -355,7 +367,7 @@ function line(item: Item): string {
       return `table ${item.family} ${item.table}`
     case 'nft-map': {
       const type = item.key.join(' . ') + (item.value ? ` : ${item.value.join(' . ')}` : '')
-      return `${item.value ? 'map' : 'set'} ${item.family} ${item.table} ${item.name} { type ${type};${flag('flags interval;', item.interval)} }`
+      return `${item.value ? 'map' : 'set'} ${item.family} ${item.table} ${item.name} { type ${type};${flag('flags interval;', item.interval)}${item.dynamic ? ` size ${item.dynamic.size}; flags dynamic,timeout;` : ''} }`
     }
     case 'nft-chain': {
       const b = item.base
@@ -401,7 +413,7 @@ function key(item: Item): string {
     case 'nft-element':
       return `element ${item.family} ${item.table} ${item.map} { ${item.key.join(' . ')} }`
     case 'flows':
-      return `flows ${item.protocol} ${item.ip} . ${item.port}`
+      return `flows ${item.memory === 'conntrack' ? '' : `in ${item.memory.family} ${item.memory.table} ${item.memory.map} `}${item.protocol} ${item.ip} . ${item.port}`
   }
 }
 

@@ -162,7 +162,7 @@ export class Desired {
         if (!this.#isGoneForGood(wanted, actual)) puts.push(wanted)
       } else if (maySweep(have!)) dels.push(have!)
     }
-    return inOrder(puts, dels)
+    return inOrder(puts, dels).map((op) => (op.verb === 'put' && actual.has(keyOf(op.item)) ? { ...op, replaces: true } : op))
   }
 
   /** A veth cannot be made anew without its pod's end: it went with the pod's namespace, and DEL is on its way. */

@@ -105,7 +105,7 @@ const eachPort = ({ type, clusterIPs, ports }: Service): { clusterIp: string; po
 function flowsOf(ip: string, port: ServicePort, slices: readonly EndpointSlice[]): FlowsItem {
   const targets = endpointsOf(port, familyOf(ip), slices).filter(({ endpoint }) => endpoint.ready || endpoint.serving)
   const texts = new Set(targets.map((target) => `${target.ip} . ${target.port}`))
-  return { kind: 'flows', protocol: 'udp', ip, port: port.port, targets: [...texts].toSorted() }
+  return { kind: 'flows', memory: 'conntrack', protocol: 'udp', ip, port: port.port, targets: [...texts].toSorted() }
 }
 
 interface Target {

@@ -3,8 +3,8 @@ import type { NftFamily, NftRule } from '#model/kernel.ts'
 import { maskCidr, parseCidr } from '#net/ip.ts'
 import { wireError } from '#wire/errors.ts'
 import type { Expression } from '#wire/nftables/expressions.ts'
-import { families, type IpFamily, metaNfproto, type Selector, takeSelector, takeVerdict } from '#wire/nftables/selectors.ts'
-import { padded, parseValue, types } from '#wire/nftables/types.ts'
+import { families, type IpFamily, leading, metaNfproto, type Selector, takeSelector, takeVerdict } from '#wire/nftables/selectors.ts'
+import { padded, parseDuration, parseValue, types } from '#wire/nftables/types.ts'
 
 const EQ = 0
 const NEQ = 1
@@ -16,6 +16,7 @@ const REJECT_TCP_RESET = 1
 const REJECT_ICMPX = 2
 const ICMPX_PORT_UNREACHABLE = 1
 const LOOKUP_INVERT = 1
+const DYNSET_UPDATE = 1
 const META_MARK = 3
 const SET_MARK = ['meta', 'mark', 'set', 'meta', 'mark', '|']
 /** Register 0 is the verdict; 1 to 4 are 16 bytes wide, 8 to 23 are the same room in pieces of 4 bytes. */
@@ -40,11 +41,11 @@ export function compile(rule: NftRule, family: NftFamily): { readonly expression
     if (!take(word)) refuse(`‹${word}› is expected, not ‹${words[0] ?? 'the end'}›`)
   }
 
-  /** Loads of the selectors at hand, side by side from register 1 on, with the test of the family that the first one needs. */
-  const load = (): { loads: Expression[]; selectors: Selector[] } => {
+  /** Loads of the selectors at hand, side by side from register 1 (piece 0) on, with the test of the family that the first one needs. */
+  const load = (from = 0): { loads: Expression[]; selectors: Selector[]; end: number } => {
     const loads: Expression[] = []
     const selectors: Selector[] = []
-    let piece = 0
+    let piece = from
     do {
       const selector = takeSelector(words) ?? refuse(`‹${words.slice(0, 3).join(' ')}› is not in Twill's subset of nft`)
       if (selector.family && selector.family !== known) {
@@ -59,7 +60,7 @@ export function compile(rule: NftRule, family: NftFamily): { readonly expression
       piece += padded(types[selector.type].bytes) / 4
       if (piece > PIECES) refuse('its key is longer than 64 bytes')
     } while (take('.'))
-    return { loads, selectors }
+    return { loads, selectors, end: piece }
   }
 
   const lookup = (flags: number, dreg?: number): Expression => {
@@ -91,6 +92,9 @@ export function compile(rule: NftRule, family: NftFamily): { readonly expression
     if (flags) return [...loads, and(parseValue(type, text)), compare(invert ? EQ : NEQ, new Uint8Array(bytes))]
     const op = invert ? NEQ : EQ
     const cidr = type === 'ipv4_addr' || type === 'ipv6_addr' ? parseCidr(text) : undefined
+    const wholeBytes = cidr && cidr.prefix > 0 && cidr.prefix < 8 * bytes && cidr.prefix % 8 === 0 ? cidr.prefix / 8 : undefined
+    const cut = wholeBytes && leading(loads.at(-1)!, wholeBytes)
+    if (cidr?.bytes.length === bytes && cut) return [...loads.slice(0, -1), cut, compare(op, maskCidr(cidr).bytes.subarray(0, wholeBytes))]
     if (cidr?.bytes.length === bytes) {
       const ones = maskCidr({ ...cidr, bytes: new Uint8Array(bytes).fill(0xff) }).bytes
       return [...loads, and(ones), compare(op, maskCidr(cidr).bytes)]
@@ -120,12 +124,31 @@ export function compile(rule: NftRule, family: NftFamily): { readonly expression
     return [load, or, { name: 'meta', key: META_MARK, sreg: 1 }]
   }
 
+  /** Remembers: the key's element is made, or lives on, with what the data says at that moment. */
+  const update = (): Expression[] => {
+    const set = /^@(.+)$/.exec(next())?.[1] ?? refuse('a map (@name) is expected')
+    expect('{')
+    const key = load()
+    expect('timeout')
+    const timeout = parseDuration(next()) ?? refuse('a time such as 3h or 1m30s is expected')
+    expect(':')
+    const data = load(key.end)
+    expect('}')
+    const registers = { sregKey: 1, sregData: register(key.end) }
+    return [
+      ...key.loads,
+      ...data.loads,
+      { name: 'dynset', ...registers, op: DYNSET_UPDATE, set, timeout: BigInt(timeout) * 1000n, flags: 0 },
+    ]
+  }
+
   const statement = (): Expression[] => {
     if (SET_MARK.every((word, i) => words[i] === word)) return setMark()
     const verdict = takeVerdict(words)
     if (verdict) return [{ name: 'immediate', dreg: VERDICT_REGISTER, verdict }]
     if (take('masquerade')) return [{ name: 'masq', ...(take('fully-random') && { flags: RANDOM_FULLY }) }]
     if (take('dnat')) return dnat()
+    if (take('update')) return update()
     if (!take('reject')) return match()
     if (!take('with')) return [{ name: 'reject', type: REJECT_ICMPX, code: ICMPX_PORT_UNREACHABLE }]
     expect('tcp')

@@ -7,11 +7,12 @@ import type { NftFamily, NftRule } from '#model/kernel.ts'
 import { formatCidr } from '#net/ip.ts'
 import type { Expression } from '#wire/nftables/expressions.ts'
 import { families, type IpFamily, metaNfproto, type Selector, selectorOf, verdictText } from '#wire/nftables/selectors.ts'
-import { types } from '#wire/nftables/types.ts'
+import { formatDuration, types } from '#wire/nftables/types.ts'
 
 interface Loaded {
   readonly name: string
   readonly selector: Selector
+  readonly register: number
   readonly mask?: Uint8Array
   readonly xor?: Uint8Array
 }
@@ -25,7 +26,8 @@ export function decompile(expressions: readonly Expression[], family: NftFamily)
   /** Where in `out` a test of meta nfproto stands that the next use of an address may explain. */
   let guard: { readonly at: number; readonly family: IpFamily } | undefined
 
-  const keyText = (): string => loaded.map(({ name }) => name).join(' . ')
+  const textOf = (part: readonly Loaded[]): string => part.map(({ name }) => name).join(' . ')
+  const keyText = (): string => textOf(loaded)
   /** Uses up what is loaded. */
   const say = (text: string | undefined): boolean => {
     loaded = []
@@ -40,7 +42,7 @@ export function decompile(expressions: readonly Expression[], family: NftFamily)
       out.splice(guard.at, 1)
       guard = undefined
     }
-    loaded.push(found)
+    loaded.push({ ...found, register: ('dreg' in expression && expression.dreg) || 0 })
     return true
   }
 
@@ -49,6 +51,12 @@ export function decompile(expressions: readonly Expression[], family: NftFamily)
     if (!only || more.length > 0) return false
     const { name, selector, mask } = only
     const { bytes, flags, format } = types[selector.type]
+    if (selector.family && !mask && data.length < bytes) {
+      const whole = new Uint8Array(bytes)
+      whole.set(data)
+      const cidr = formatCidr({ family: bytes === 4 ? 4 : 6, bytes: whole, prefix: 8 * data.length })
+      return say(`${name} ${equal ? '' : '!= '}${cidr}`)
+    }
     if (data.length !== bytes) return false
     if (flags) return say(mask && `${name} ${equal ? '! ' : ''}${format(mask)}`)
     if (selector.load === metaNfproto && equal && family !== 'ip' && family !== 'ip6') {
@@ -79,6 +87,11 @@ export function decompile(expressions: readonly Expression[], family: NftFamily)
       }
       case 'nat':
         return say(`dnat ${expression.family === families.ip.nfproto ? 'ip' : 'ip6'} to ${keyText()} map @${map}`)
+      case 'dynset': {
+        const data = loaded.findIndex(({ register }) => register === expression.sregData)
+        const time = formatDuration(Number((expression.timeout ?? 0n) / 1000n))
+        return say(`update @${expression.set} { ${textOf(loaded.slice(0, data))} timeout ${time} : ${textOf(loaded.slice(data))} }`)
+      }
       case 'immediate':
         return say(expression.verdict && verdictText(expression.verdict))
       case 'masq':

@@ -19,7 +19,7 @@ const NFTA_VERDICT_CODE = 1
 const NFTA_VERDICT_CHAIN = 2
 
 /** How an attribute's payload reads. `data` is a nested NFTA_DATA_VALUE. */
-type Format = 'be32' | 'u8' | 'string' | 'data' | 'verdict'
+type Format = 'be32' | 'be64' | 'u8' | 'string' | 'data' | 'verdict'
 type Field = readonly [attribute: number, format: Format]
 
 const layouts = {
@@ -31,6 +31,7 @@ const layouts = {
   bitwise: { sreg: [1, 'be32'], dreg: [2, 'be32'], length: [3, 'be32'], op: [6, 'be32'], mask: [4, 'data'], xor: [5, 'data'] },
   cmp: { sreg: [1, 'be32'], op: [2, 'be32'], data: [3, 'data'] },
   lookup: { set: [1, 'string'], sreg: [2, 'be32'], dreg: [3, 'be32'], flags: [5, 'be32'] },
+  dynset: { sregKey: [4, 'be32'], sregData: [5, 'be32'], op: [3, 'be32'], set: [1, 'string'], timeout: [6, 'be64'], flags: [9, 'be32'] },
   immediate: { dreg: [1, 'be32'], verdict: [2, 'verdict'] },
   masq: { flags: [1, 'be32'] },
   nat: {
@@ -51,7 +52,15 @@ export interface Verdict {
   readonly chain?: string
 }
 
-type ValueOf<F> = F extends 'string' ? string : F extends 'data' ? Uint8Array : F extends 'verdict' ? Verdict : number
+type ValueOf<F> = F extends 'string'
+  ? string
+  : F extends 'be64'
+    ? bigint
+    : F extends 'data'
+      ? Uint8Array
+      : F extends 'verdict'
+        ? Verdict
+        : number
 type Layouts = typeof layouts
 /** One expression; a field left out is an attribute left out. */
 export type Expression = {
@@ -90,6 +99,8 @@ function encodeField([type, format]: Field, value: unknown): Uint8Array {
   switch (format) {
     case 'be32':
       return attr.be32(type, value as number)
+    case 'be64':
+      return attr.be64(type, value as bigint)
     case 'u8':
       return attr.u8(type, value as number)
     case 'string':
@@ -105,6 +116,8 @@ function decodeField(format: Format, payload: Uint8Array): unknown {
   switch (format) {
     case 'be32':
       return read.be32(payload)
+    case 'be64':
+      return read.be64(payload)
     case 'u8':
       return read.u8(payload)
     case 'string':

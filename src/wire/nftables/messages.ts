@@ -86,6 +86,9 @@ const GENERATION = { id: 1, pid: 2, process: 3 } as const
 const SET_ANONYMOUS = 1
 const SET_INTERVAL = 4
 const SET_MAP = 8
+const SET_TIMEOUT = 16
+const SET_EVAL = 32
+const SET_DESCRIPTION_SIZE = 1
 /** User data, in nft's own encoding: so that it prints host-order numbers right way round. */
 const UDATA_KEY_BYTE_ORDER = 0
 const UDATA_DATA_BYTE_ORDER = 1
@@ -130,7 +133,7 @@ export const delTable = ({ family, table }: NftTableItem): Request => request(NF
 
 /** A set or map. The elements are to come.
  * @throws {TwillError} ERR_NFT_VALUE if a part of the key is a verdict. */
-export function newSet({ family, table, name, key, value, interval }: NftMapItem): Request {
+export function newSet({ family, table, name, key, value, interval, dynamic }: NftMapItem): Request {
   const keyParts = valueTypes(key)
   const data =
     value &&
@@ -141,10 +144,11 @@ export function newSet({ family, table, name, key, value, interval }: NftMapItem
     NLM_F_CREATE,
     attr.string(SET.table, table),
     attr.string(SET.name, name),
-    attr.be32(SET.flags, (interval ? SET_INTERVAL : 0) | (data ? SET_MAP : 0)),
+    attr.be32(SET.flags, (interval ? SET_INTERVAL : 0) | (data ? SET_MAP : 0) | (dynamic ? SET_TIMEOUT | SET_EVAL : 0)),
     attr.be32(SET.keyType, numberOf(keyParts)),
     attr.be32(SET.keyLength, lengthOf(keyParts)),
     ...(data ? [attr.be32(SET.dataType, data.type), attr.be32(SET.dataLength, data.length)] : []),
+    ...(dynamic ? [nest(SET.description, attr.be32(SET_DESCRIPTION_SIZE, dynamic.size))] : []),
     attr.be32(SET.id, NO_ID),
     attr.bytes(
       SET.userdata,
@@ -313,6 +317,7 @@ export function decodeNft(
         key: key as NftType[],
         ...(value && { value: value as NftType[] }),
         ...(kind & SET_INTERVAL && { interval: true }),
+        ...(kind & SET_EVAL && { dynamic: { size: decodeSize(found.get(SET.description)) } }),
       }
       return { kind: 'set', deleted: type === NFT.delSet, item }
     }
@@ -326,6 +331,11 @@ export function decodeNft(
     default:
       return undefined
   }
+}
+
+function decodeSize(description: Uint8Array | undefined): number {
+  const size = description && attributeMap(description).get(SET_DESCRIPTION_SIZE)
+  return size ? read.be32(size) : 0
 }
 
 function decodeHook(found: ReadonlyMap<number, Uint8Array>): NftChainItem['base'] {

@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import { compileRule, decompileRule } from '#wire/nftables/rules.ts'
 
-const addresses = ['10.244.1.0/24', '10.0.0.0/12', '0.0.0.0/0', '192.0.2.1']
+const addresses = ['10.244.1.0/24', '10.0.0.0/8', '10.0.0.0/12', '0.0.0.0/0', '192.0.2.1']
 const selector4 = fc.constantFrom('ip saddr', 'ip daddr', 'ct original ip saddr', 'ct original ip daddr')
 const key = fc.constantFrom(
   'ip daddr . meta l4proto . th dport',
@@ -47,6 +47,8 @@ const verdict = fc.oneof(
     'reject with tcp reset',
     'meta mark set meta mark | 0x00002000',
     'meta mark set meta mark | 0x80000001 goto a',
+    'ip saddr . ct original ip daddr . meta l4proto . ct original proto-dst @f update @m { ip saddr . ct original proto-dst timeout 3h : ip daddr . th dport }',
+    'update @m { ip6 saddr . ip6 daddr . meta l4proto . th dport timeout 1d1h1m1s : ip6 daddr . th dport }',
   ),
   fc.constantFrom(
     'numgen random mod 7 vmap @index',

@@ -8,12 +8,14 @@
  *                meta mark & MASK ==|!= VALUE
  *                SELECTOR [. SELECTOR]… [!=] @SET
  *     selector   meta mark, meta l4proto, meta nfproto, iifname, oifname, ip saddr, ip daddr, ip6 saddr, ip6 daddr, th sport,
- *                th dport, ct state, ct status, ct mark, ct original ip|ip6 saddr|daddr, fib saddr|daddr type,
+ *                th dport, ct state, ct status, ct mark, ct original ip|ip6 saddr|daddr, ct original proto-dst,
+ *                fib saddr|daddr type,
  *                numgen random mod N
  *     statement  accept, drop, return, jump CHAIN, goto CHAIN, masquerade [fully-random],
  *                SELECTOR [. SELECTOR]… vmap @MAP, reject (ICMP port unreachable), reject with tcp reset,
  *                dnat ip|ip6 to SELECTOR [. SELECTOR]… map @MAP      (the map's values are address . port)
  *                meta mark set meta mark | BITS
+ *                update @MAP { SELECTOR [. SELECTOR]… timeout TIME : SELECTOR [. SELECTOR]… }
  *     comment    comment "TEXT"
  *
  * In an inet table `ip saddr` needs to know that the packet is IPv4: a test of meta nfproto goes before it, once a rule, and is

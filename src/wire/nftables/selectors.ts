@@ -24,9 +24,11 @@ export const families = {
 } as const
 
 export const metaNfproto: Expression = { name: 'meta', key: 15 }
-const networkHeader = (offset: number, length: number): Expression => ({ name: 'payload', base: 1, offset, length })
+const NETWORK_HEADER = 1
+const addressLengths = [families.ip.bytes, families.ip6.bytes]
+const networkHeader = (offset: number, length: number): Expression => ({ name: 'payload', base: NETWORK_HEADER, offset, length })
 const transportHeader = (offset: number): Expression => ({ name: 'payload', base: 2, offset, length: 2 })
-/** NFT_CT_SRC_IP, …; direction 0 is the original one. */
+/** NFT_CT_SRC_IP, …, NFT_CT_PROTO_DST; direction 0 is the original one. */
 const ctOriginal = (key: number): Expression => ({ name: 'ct', key, direction: 0 })
 /** NFT_FIB_RESULT_ADDRTYPE of the source (1) or destination (2) address. */
 const addressType = (flags: number): Expression => ({ name: 'fib', result: 3, flags })
@@ -51,6 +53,7 @@ const selectors: ReadonlyMap<string, Selector> = new Map<string, Selector>([
   ...addresses('ip6', 21),
   ['th sport', { type: 'inet_service', load: transportHeader(0) }],
   ['th dport', { type: 'inet_service', load: transportHeader(2) }],
+  ['ct original proto-dst', { type: 'inet_service', load: ctOriginal(12) }],
   ['ct state', { type: 'ct_state', load: { name: 'ct', key: 0 } }],
   ['ct status', { type: 'ct_status', load: { name: 'ct', key: 2 } }],
   ['ct mark', { type: 'mark', load: { name: 'ct', key: 3 } }],
@@ -82,12 +85,17 @@ const withoutRegister = (load: Expression): string =>
   )
 const names: ReadonlyMap<string, string> = new Map([...selectors].map(([name, { load }]) => [withoutRegister(load), name]))
 
-/** The selector that `load` loads, with its name; undefined if it is none. */
+/** The selector that `load` loads, with its name; undefined if it is none. Of an address perhaps only the first bytes: see `leading`. */
 export function selectorOf(load: Expression): { readonly name: string; readonly selector: Selector } | undefined {
   if (load.name === 'numgen' && load.modulus) return { name: `numgen random mod ${load.modulus}`, selector: numgenRandom(load.modulus) }
-  const name = names.get(withoutRegister(load))
+  const whole = load.name === 'payload' ? addressLengths.map((length) => ({ ...load, length: Math.max(length, load.length ?? 0) })) : []
+  const name = [load, ...whole].map((each) => names.get(withoutRegister(each))).find((found) => found !== undefined)
   return name === undefined ? undefined : { name, selector: selectors.get(name)! }
 }
+
+/** `load` cut to the first `bytes` of an address in the packet: how nft compares with a prefix that ends between bytes. */
+export const leading = (load: Expression, bytes: number): Expression | undefined =>
+  load.name === 'payload' && load.base === NETWORK_HEADER ? { ...load, length: bytes } : undefined
 
 /** NF_DROP, NF_ACCEPT, NFT_RETURN; NFT_JUMP, NFT_GOTO. */
 const plainVerdicts: Readonly<Record<string, number>> = { drop: 0, accept: 1, return: -5 }

@@ -40,7 +40,14 @@ const left = (f: (typeof families)[number]): string[] =>
     .toSorted()
 
 for (const f of families) {
-  const flows = (ip: string, ...targets: string[]): FlowsItem => ({ kind: 'flows', protocol: 'udp', ip, port: 53, targets })
+  const flows = (ip: string, ...targets: string[]): FlowsItem => ({
+    kind: 'flows',
+    memory: 'conntrack',
+    protocol: 'udp',
+    ip,
+    port: 53,
+    targets,
+  })
   const put = async (...items: FlowsItem[]): Promise<void> => {
     for (const { error } of await kernel.apply(items.map((item) => ({ verb: 'put', item })))) assert.ifError(error)
   }
@@ -96,6 +103,8 @@ test('more flows than one send takes', async () => {
   run('conntrack', '-R', join(directory, 'flows'))
   rmSync(directory, { recursive: true })
   assert.equal(left(families[0]).length, 1200)
-  await kernel.apply([{ verb: 'put', item: { kind: 'flows', protocol: 'udp', ip: '10.96.0.10', port: 53, targets: [] } }])
+  await kernel.apply([
+    { verb: 'put', item: { kind: 'flows', memory: 'conntrack', protocol: 'udp', ip: '10.96.0.10', port: 53, targets: [] } },
+  ])
   assert.deepEqual(left(families[0]), [])
 })
