@@ -123,7 +123,9 @@ function mappingItems(ports: PodPorts): MappingItems[] {
       return [
         element(`${name}-${suffixOf(family)}`, key, [verdict]),
         element(`${name}-to-${suffixOf(family)}`, key, target),
-        ...(protocol === 'udp' ? ([{ kind: 'flows', protocol, ip: hostIp, port: hostPort, targets: [target.join(' . ')] }] as const) : []),
+        ...(protocol === 'udp'
+          ? ([{ kind: 'flows', memory: 'conntrack', protocol, ip: hostIp, port: hostPort, targets: [target.join(' . ')] }] as const)
+          : []),
       ]
     })
   })
