@@ -20,6 +20,8 @@ const status: StatusDocument = {
   services: false,
   repairs: {
     total: 1,
+    byKind: { route: 1 },
+    contested: [],
     recent: [{ at: '2026-11-23T03:07:34.000Z', op: 'put route x', owner: 'peer k8s-ctr', found: 'deleted', by: 'ip pid 7' }],
   },
   kernel: {

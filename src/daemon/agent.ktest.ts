@@ -118,7 +118,7 @@ test('what others change is put right, and the journal says who', async () => {
   const { agent, stop } = await start()
   try {
     run('ip', 'route', 'del', '10.244.0.0/24')
-    await until('the route is back', () => agent.steward!.repairs.total > 0 && routes().length === 2)
+    await until('the route is back', () => agent.steward!.journal.total > 0 && routes().length === 2)
     const [repair] = statusOf(agent).repairs.recent
     assert.equal(repair!.found, 'deleted')
     assert.equal(repair!.op, `put route ${wantedRoutes[0]}`)

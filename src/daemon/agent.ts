@@ -88,7 +88,7 @@ export class Agent {
     this.parts = parts
     this.backend = conf.backend
     this.announcer = new Announcer({ cluster, log, clock, prefix, setCondition: flags['set-node-network-unavailable'] })
-    this.#teller = new Teller(cluster, log)
+    this.#teller = new Teller(cluster, log, clock)
   }
 
   /** Our own Node as last heard of. */
@@ -250,8 +250,9 @@ export class Agent {
         tables: Plans.tables,
       }),
       log,
-      date: clock.date,
+      clock,
       onDrift: () => this.#bell.ring('kernel'),
+      onRepaired: (repairs) => this.#teller.repaired(repairs, this.node),
     })
     this.plans = new Plans({ self, host, conf, flags, desired: this.steward.desired })
     this.plans.planNode()
@@ -284,7 +285,7 @@ export class Agent {
       log.error({ err: passError }, 'a pass failed')
       return 1
     } finally {
-      this.plans!.reportKernel(this.steward!.failing, passError)
+      this.plans!.reportKernel({ refusals: this.steward!.failing, feuds: this.steward!.feuds, passError })
       this.#teller.tell(this.findings, this.node)
     }
   }

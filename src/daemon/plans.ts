@@ -7,6 +7,7 @@ import type { HostView } from '#model/kernel.ts'
 import type { PeerStatus } from '#model/status.ts'
 import type { Backend, Self } from '#plan/backends/backend.ts'
 import type { Desired } from '#plan/desired.ts'
+import type { Feud } from '#plan/feuds.ts'
 import { Faults } from '#plan/findings.ts'
 import { alternatives } from '#plan/interface.ts'
 import { masqItems } from '#plan/masq.ts'
@@ -18,6 +19,13 @@ import { twillTable } from '#plan/table.ts'
 
 /** So many refusals are shown; a kernel that refuses all would fill the page. */
 const MAX_REFUSALS = 20
+
+export interface KernelReport {
+  readonly refusals: readonly Refusal[]
+  readonly feuds: readonly Feud[]
+  /** Why the last pass broke off. */
+  readonly passError: string | undefined
+}
 
 export class Plans {
   /** Our nftables tables. */
@@ -118,8 +126,8 @@ export class Plans {
     this.#desired.setOwner('services', this.#flags.services ? [...serviceBase(), ...endpointChains(endpoints)] : [])
   }
 
-  /** What the kernel refuses and who disagree, as findings. */
-  reportKernel(refusals: readonly Refusal[], passError: string | undefined): void {
+  /** What the kernel refuses, and who disagree with us or among each other, as findings. */
+  reportKernel({ refusals, feuds, passError }: KernelReport): void {
     const refused = refusals.slice(0, MAX_REFUSALS).map(
       ({ op, owner, error }): Finding => ({
         id: 'kernel-refused',
@@ -150,7 +158,17 @@ export class Plans {
         remedy: 'Two nodes announce the same address or MAC: see the other findings for which.',
       }),
     )
-    this.faults.set('kernel', [...unreadable, ...refused, ...contested])
+    const fought = feuds.map(
+      ({ key, by, delayMs }): Finding => ({
+        id: 'object-contested',
+        severity: 'warning',
+        subject: `node ${this.self.node}`,
+        text: `Others change ${key} again and again (${by.join(', ') || 'by processes that the kernel does not name'}); it is put right ${delayMs > 0 ? 'with growing pauses' : 'each time'}`,
+        remedy:
+          'See `twill status` for how often, and stop that program or keep it from this object: another pod network, or a network manager of the host.',
+      }),
+    )
+    this.faults.set('kernel', [...unreadable, ...refused, ...contested, ...fought])
   }
 }
 

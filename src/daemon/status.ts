@@ -28,7 +28,7 @@ export function statusOf(agent: Agent): StatusDocument {
     objects: steward?.desired.counts() ?? {},
     pods: agent.door?.count() ?? 0,
     services: agent.parts.flags.services,
-    repairs: { total: steward?.repairs.total ?? 0, recent: steward?.repairs.recent.slice(-RECENT_REPAIRS) ?? [] },
+    repairs: repairsOf(agent),
     kernel: { release: release(), mutations: kernel?.mutations ?? 0, features: kernel?.features ?? [], refused: steward?.failing ?? [] },
     api: apiOf(agent),
   }
@@ -42,6 +42,15 @@ function leaseOf({ plans, backend, announcer }: Agent): Pick<StatusDocument, 'le
     lease: { network: self.network, subnet: self.subnet, publicIp, announced: announcer.done },
     interface: { name, address, mtu, why },
     backend: { type: backend.type, mtu: backend.mtu(self), ...(device !== undefined && { device, mac: self.mac }) },
+  }
+}
+
+function repairsOf({ steward }: Agent): StatusDocument['repairs'] {
+  return {
+    total: steward?.journal.total ?? 0,
+    byKind: steward?.journal.byKind ?? {},
+    recent: steward?.journal.recent.slice(-RECENT_REPAIRS) ?? [],
+    contested: (steward?.feuds ?? []).map(({ key, times, by, delayMs }) => ({ object: key, times, by, delaySeconds: delayMs / 1000 })),
   }
 }
 

@@ -3,14 +3,16 @@
  * It decides nothing: what is wanted comes from the planners, what may be swept from the caller.
  * @module
  */
+import type { Clock } from '#base/clock.ts'
 import { messageOf } from '#base/errors.ts'
 import type { Log } from '#base/log.ts'
-import { type Change, type Item, type Kernel, type Op, type Outcome, type Scope, showOp } from '#model/kernel.ts'
+import { Journal } from '#daemon/journal.ts'
+import { type Change, type Item, type Kernel, keyOf, type Op, type Outcome, type Scope, showOp } from '#model/kernel.ts'
 import type { Repair } from '#model/status.ts'
 import { Desired, type Drift, type PlannedOp, type Sweep } from '#plan/desired.ts'
 import { possibleWith } from '#plan/features.ts'
+import { type Feud, Feuds } from '#plan/feuds.ts'
 
-const JOURNAL = 100
 /** Ops in one kernel.apply: large enough for one transaction of a normal pass, small enough that a CNI request soon has its turn. */
 const CHUNK = 2048
 /** A link made anew takes what stood on it along: the next round puts that back. */
@@ -26,9 +28,11 @@ export interface StewardOptions {
   readonly kernel: Kernel
   readonly scope: Scope
   readonly log: Log
-  readonly date: () => Date
-  /** Others changed something of ours: a pass is due. */
+  readonly clock: Clock
+  /** Others changed something of ours, or may be answered again: a pass is due. */
   readonly onDrift: () => void
+  /** A pass put these right. */
+  readonly onRepaired: (repairs: readonly Repair[]) => void
 }
 
 export class Steward {
@@ -38,28 +42,39 @@ export class Steward {
   /** What is learned while a dump is under way: told again after it, as the dump may be older. */
   #meanwhile: (() => void)[] | undefined
   #dumpDue = true
+  #stopped: AbortSignal | undefined
   #maySweep: Sweep = () => false
-  #repairs: Repair[] = []
-  #repairCount = 0
+  readonly journal: Journal
+  readonly #feuds = new Feuds()
+  /** When the next held object is due, if somebody waits for that already. */
+  #wakeMs = Number.POSITIVE_INFINITY
   #failing = new Map<string, Refusal>()
 
   constructor(o: StewardOptions) {
     this.#o = o
     this.#isPossible = possibleWith(o.kernel.features)
     this.desired = new Desired(this.#isPossible)
+    this.journal = new Journal(o.log, o.clock.date)
   }
 
   /** Follows the kernel until `signal` aborts. */
   async watch(signal: AbortSignal): Promise<void> {
+    this.#stopped = signal
     for await (const change of this.#o.kernel.watch(this.#o.scope, signal)) this.#see(change)
   }
 
   #see(change: Change): void {
     if (change.verb === 'overrun') {
-      this.#o.log.warn({}, 'kernel notifications were lost: comparing everything again')
+      this.#o.log.info({}, 'the kernel did not tell all that changed: comparing everything')
       this.#dumpDue = true
       this.#o.onDrift()
-    } else this.#learn(() => this.desired.observe(change) && this.#o.onDrift())
+      return
+    }
+    const { clock, onDrift } = this.#o
+    const drifted = this.#learn(() => this.desired.observe(change))
+    if (!drifted) return
+    this.#feuds.broken(keyOf(change.item), change.by, clock.now())
+    onDrift()
   }
 
   /** The next pass reads everything back first. */
@@ -74,7 +89,7 @@ export class Steward {
     let failed: Outcome[] = []
     for (let round = 0; round < ROUNDS && failed.length === 0; round++) {
       if (this.#dumpDue) await this.#dump()
-      const ops = this.desired.pending(this.#maySweep)
+      const ops = this.#pending()
       if (ops.length === 0) break
       for (let at = 0; at < ops.length; at += CHUNK) {
         const outcomes = await this.#apply(ops.slice(at, at + CHUNK))
@@ -83,6 +98,7 @@ export class Steward {
       done += ops.length - failed.length
     }
     this.#settle(failed)
+    this.#wakeWhenDue()
     return { done, failed: failed.length }
   }
 
@@ -90,7 +106,26 @@ export class Steward {
   async verify(): Promise<number> {
     this.#dumpDue = true
     await this.#dump()
-    return this.desired.pending(this.#maySweep).length
+    return this.#pending().length
+  }
+
+  #pending(): Op[] {
+    const nowMs = this.#o.clock.now()
+    return this.desired.pending(this.#maySweep, (key) => this.#feuds.isHeld(key, nowMs))
+  }
+
+  /** Sees to it that a pass comes when an object that is held may be put right. */
+  #wakeWhenDue(): void {
+    const { clock, onDrift } = this.#o
+    const inMs = this.#feuds.dueInMs(clock.now())
+    if (inMs === undefined) return
+    const dueMs = clock.now() + inMs
+    if (dueMs >= this.#wakeMs) return
+    this.#wakeMs = dueMs
+    void clock.sleep(inMs, this.#stopped).then(() => {
+      if (this.#wakeMs === dueMs) this.#wakeMs = Number.POSITIVE_INFINITY
+      onDrift()
+    })
   }
 
   /** What a pass would do to the kernel as it is now. */
@@ -120,8 +155,9 @@ export class Steward {
     return (await this.#o.kernel.host()).links.find((link) => link.name === name)?.mac
   }
 
-  get repairs(): { readonly total: number; readonly recent: readonly Repair[] } {
-    return { total: this.#repairCount, recent: this.#repairs }
+  /** Objects that others keep changing. */
+  get feuds(): readonly Feud[] {
+    return this.#feuds.list(this.#o.clock.now())
   }
 
   /** What the kernel refused in the last pass. */
@@ -144,9 +180,9 @@ export class Steward {
     for (const fact of meanwhile) fact()
   }
 
-  #learn(fact: () => void): void {
-    fact()
+  #learn<T>(fact: () => T): T {
     this.#meanwhile?.push(fact)
+    return fact()
   }
 
   /** The scope, with what is only known from what is wanted: sysctls of devices that were not there at the start, and flows. */
@@ -163,23 +199,9 @@ export class Steward {
     }
     const outcomes = await this.#o.kernel.apply(ops)
     this.desired.acknowledge(outcomes)
-    for (const [i, outcome] of outcomes.entries()) if (!outcome.error && drifts[i]) this.#journal(outcome.op, drifts[i])
+    const repaired = outcomes.flatMap(({ op, error }, i) => (!error && drifts[i] ? [{ op, drift: drifts[i] }] : []))
+    if (repaired.length > 0) this.#o.onRepaired(this.journal.note(repaired))
     return outcomes
-  }
-
-  #journal(op: Op, drift: Drift): void {
-    const by = [drift.by?.process, drift.by?.pid === undefined ? undefined : `pid ${drift.by.pid}`].filter((part) => part !== undefined)
-    const found = drift.verb === 'del' ? 'deleted' : op.verb === 'del' ? 'added' : 'changed'
-    const repair: Repair = {
-      at: this.#o.date().toISOString(),
-      op: showOp(op),
-      owner: op.item.owner ?? '',
-      found,
-      ...(by.length > 0 && { by: by.join(' ') }),
-    }
-    this.#repairCount++
-    this.#repairs = [...this.#repairs.slice(1 - JOURNAL), repair]
-    this.#o.log.warn({ op: repair.op, owner: repair.owner, found, by: repair.by }, 'repaired')
   }
 
   /** Logs a refusal once, and again when its reason changes. */

@@ -1,20 +1,52 @@
-/** Says each finding once: a log line, and an Event on this node where RBAC allows. Tells too when it is gone. */
+/** Says each finding once: a log line, and an Event on this node where RBAC allows; tells too when it is gone. Repairs are Events too. */
+import type { Clock } from '#base/clock.ts'
 import { messageOf } from '#base/errors.ts'
 import type { Log } from '#base/log.ts'
 import type { Cluster } from '#cluster/cluster.ts'
 import type { Finding, NodeRecord } from '#model/cluster.ts'
+import type { Repair } from '#model/status.ts'
 
 const textOf = (finding: Finding): string => `${finding.id} ${finding.subject} ${finding.text}`
+
+/** Events of repairs: so many at once, then one in a while (as client-go holds back one source's Events about one object). */
+const BURST = 25
+const REFILL_MS = 30_000
+const SHOWN = 160
 
 export class Teller {
   readonly #cluster: Cluster
   readonly #log: Log
   #told = new Map<string, Finding>()
   #mayPost = true
+  readonly #clock: Clock
+  #tokens = BURST
+  #filledMs = 0
+  /** Repairs that no Event told of. */
+  #untold = 0
 
-  constructor(cluster: Cluster, log: Log) {
+  constructor(cluster: Cluster, log: Log, clock: Clock) {
     this.#cluster = cluster
     this.#log = log
+    this.#clock = clock
+  }
+
+  /** One Event for the repairs of one pass (the log has each): the first, and how many more. */
+  repaired(repairs: readonly Repair[], node: NodeRecord | undefined): void {
+    const [first] = repairs
+    if (!first || !node) return
+    const nowMs = this.#clock.now()
+    this.#tokens = Math.min(BURST, this.#tokens + (nowMs - this.#filledMs) / REFILL_MS)
+    this.#filledMs = nowMs
+    if (this.#tokens < 1) {
+      this.#untold += repairs.length
+      return
+    }
+    this.#tokens--
+    const more = repairs.length - 1 + this.#untold
+    this.#untold = 0
+    const by = first.by ?? 'someone whom the kernel does not name'
+    const message = `${first.op.replace(/^(put|del) /, '').slice(0, SHOWN)} was ${first.found} by ${by}: put right${more > 0 ? `, and ${more} more` : ''}`
+    void this.#post({ reason: 'ObjectRepaired', message }, node)
   }
 
   /** `findings` is all that is wrong now. Events are posted for `node` itself only: each agent speaks for its own. */
@@ -23,20 +55,23 @@ export class Teller {
     for (const [key, finding] of now) {
       if (this.#told.has(key)) continue
       this.#log.warn({ id: finding.id, subject: finding.subject, remedy: finding.remedy }, finding.text)
-      if (node && finding.subject === `node ${node.name}`) void this.#post(finding, node)
+      if (node && finding.subject === `node ${node.name}`) void this.#post(eventOf(finding), node)
     }
     for (const [key, { id, subject, text }] of this.#told) if (!now.has(key)) this.#log.info({ id, subject, was: text }, 'no longer so')
     this.#told = now
   }
 
-  async #post({ id, text, remedy }: Finding, { name, uid }: NodeRecord): Promise<void> {
+  async #post(event: { reason: string; message: string }, { name, uid }: NodeRecord): Promise<void> {
     if (!this.#mayPost) return
-    const reason = id.replace(/(?:^|-)(\w)/g, (_, letter: string) => letter.toUpperCase())
     try {
-      this.#mayPost =
-        (await this.#cluster.event({ node: { name, uid }, type: 'Warning', reason, message: `${text}. ${remedy}` })) === 'sent'
+      this.#mayPost = (await this.#cluster.event({ node: { name, uid }, type: 'Warning', ...event })) === 'sent'
     } catch (error) {
       this.#log.debug({ err: messageOf(error) }, 'could not post an Event')
     }
   }
 }
+
+const eventOf = ({ id, text, remedy }: Finding): { reason: string; message: string } => ({
+  reason: id.replace(/(?:^|-)(\w)/g, (_, letter: string) => letter.toUpperCase()),
+  message: `${text}. ${remedy}`,
+})

@@ -8,12 +8,14 @@ import type { Message } from '#wire/netlink.ts'
 const PID_MAX = 1 << 22
 
 /** As a part of a `Change`: empty for changes of the kernel's own and of ours; the name is there while the process lives. */
-export function culpritOf({ pid }: Message): { by?: Culprit } {
-  if (pid === 0 || isOwnPort(pid)) return {}
-  if (pid > PID_MAX) return { by: {} }
+export function culpritOf({ pid: port }: Message): { by?: Culprit } {
+  if (port === 0 || isOwnPort(port)) return {}
+  if (port > PID_MAX) return { by: { port } }
+  // A pid of another namespace that happens to be ours as well: it was not us.
+  if (port === process.pid) return { by: { pid: port } }
   try {
-    return { by: { pid, process: readFileSync(`/proc/${pid}/comm`, 'utf8').trim() } }
+    return { by: { pid: port, process: readFileSync(`/proc/${port}/comm`, 'utf8').trim() } }
   } catch {
-    return { by: { pid } }
+    return { by: { pid: port } }
   }
 }

@@ -238,6 +238,8 @@ export type Change =
 export interface Culprit {
   readonly process?: string
   readonly pid?: number
+  /** Netlink port id that is no pid: a process's second socket has one that the kernel made up. */
+  readonly port?: number
 }
 
 /** What belongs to us. A restarted agent recognises its objects by this and never reads or touches anything else. */

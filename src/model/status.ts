@@ -37,7 +37,21 @@ export interface StatusDocument {
   readonly objects: Readonly<Record<string, number>>
   readonly pods: number
   readonly services: boolean
-  readonly repairs: { readonly total: number; readonly recent: readonly Repair[] }
+  readonly repairs: {
+    readonly total: number
+    /** By kind of object, since the start. */
+    readonly byKind: Readonly<Record<string, number>>
+    readonly recent: readonly Repair[]
+    /** Objects that others keep changing. */
+    readonly contested: readonly {
+      readonly object: string
+      /** Times found changed since the quarrel began. */
+      readonly times: number
+      readonly by: readonly string[]
+      /** How long a repair waits now. */
+      readonly delaySeconds: number
+    }[]
+  }
   readonly kernel: {
     readonly release: string
     /** Mutating messages sent since the start. */

@@ -3,7 +3,18 @@
  * looks only at keys that one of the two touched since they last agreed, so a pass after one event costs what that event changed.
  * @module
  */
-import { type Change, type Culprit, type FlowsItem, type Item, keyOf, type LinkItem, type Op, type Outcome, show } from '#model/kernel.ts'
+import {
+  type Change,
+  type Culprit,
+  type FlowsItem,
+  type Item,
+  keyOf,
+  type LinkItem,
+  type NftTableItem,
+  type Op,
+  type Outcome,
+  show,
+} from '#model/kernel.ts'
 import { inOrder, matches, reasonToRemake, remade } from '#plan/diff.ts'
 
 /** Two owners want different objects under one key; the first by name gets it. */
@@ -78,7 +89,14 @@ export class Desired {
       this.#dirty.add(key)
       const wanted = this.#claims.get(key)?.[0]?.item
       const now = this.#actual.get(key)
-      if (wanted && matches(wanted, item) && !(now && matches(wanted, now))) this.#drift.set(key, { verb: now ? 'put' : 'del' })
+      if (!wanted || !matches(wanted, item) || (now && matches(wanted, now))) continue
+      // Who deleted a table took along what was in it, unsaid.
+      const by =
+        this.#drift.get(key)?.by ??
+        basesOf(item)
+          .map((base) => this.#drift.get(base)?.by)
+          .find((one) => one !== undefined)
+      this.#drift.set(key, { verb: now ? 'put' : 'del', ...(by && { by }) })
     }
     for (const key of this.#claims.keys()) this.#dirty.add(key)
   }
@@ -119,13 +137,18 @@ export class Desired {
     }
   }
 
-  /** The operations that lead from actual to wanted, in order. None if they agree. */
-  pending(maySweep: Sweep): Op[] {
+  /**
+   * The operations that lead from actual to wanted, in order. None if they agree.
+   * @param isHeld  Keys of objects to leave as they are for now, and with them what would stand on those that are not there.
+   */
+  pending(maySweep: Sweep, isHeld: (key: string) => boolean = () => false): Op[] {
     const settled = (key: string): void => {
       this.#dirty.delete(key)
       this.#drift.delete(key)
     }
-    return this.#compare([...this.#dirty], this.#actual, maySweep, settled)
+    return this.#compare([...this.#dirty], this.#actual, maySweep, settled).filter(
+      ({ item }) => !isHeld(keyOf(item)) && !basesOf(item).some((base) => isHeld(base) && !this.#actual.has(base)),
+    )
   }
 
   /** The dry run: what passes would do if the kernel held `actual`, with why where that is not plain. Changes nothing here. */
@@ -169,7 +192,7 @@ export class Desired {
   #isGoneForGood(wanted: Item, actual: ReadonlyMap<string, Item>): boolean {
     const name = wanted.kind === 'link' ? wanted.name : wanted.kind === 'port' ? wanted.dev : undefined
     if (name === undefined) return false
-    const key = keyOf({ kind: 'link', name, type: 'veth', up: true })
+    const key = linkKey(name)
     const link = this.#claims.get(key)?.[0]?.item
     return link?.kind === 'link' && link.type === 'veth' && !actual.has(key)
   }
@@ -229,3 +252,21 @@ function standsOn(item: Item, device: string): boolean {
   if (item.kind === 'port' && item.bridge === device) return true
   return 'dev' in item && item.dev === device
 }
+
+/** Keys of what an object cannot be without. */
+function basesOf(item: Item): string[] {
+  switch (item.kind) {
+    case 'nft-map':
+    case 'nft-chain':
+      return [tableKey(item)]
+    case 'nft-element':
+      return [keyOf({ kind: 'nft-map', family: item.family, table: item.table, name: item.map, key: [] }), tableKey(item)]
+    case 'port':
+      return [linkKey(item.bridge), linkKey(item.dev)]
+    default:
+      return 'dev' in item && item.dev !== undefined ? [linkKey(item.dev)] : []
+  }
+}
+
+const linkKey = (name: string): string => keyOf({ kind: 'link', name, type: 'veth', up: true })
+const tableKey = ({ family, table }: Pick<NftTableItem, 'family' | 'table'>): string => keyOf({ kind: 'nft-table', family, table })
