@@ -30,7 +30,7 @@ const status: StatusDocument = {
     refused: [],
     features: [
       { name: 'ipv6', what: 'IPv6', present: true, otherwise: 'settings of IPv6 are left out' },
-      { name: 'device-culprits', what: 'who changed a device', present: false, otherwise: 'no name' },
+      { name: 'large-buffers', what: 'large netlink buffers', present: false, otherwise: 'small ones' },
     ],
   },
   api: { server: 'https://192.168.10.100:6443', connected: true },
@@ -49,7 +49,7 @@ test('a page for people: facts, peers, repairs', () => {
   assert.match(page, /^ {2}lease +10\.244\.2\.0\/24 of 10\.244\.0\.0\/16, announced$/m)
   assert.match(page, /^ {2}interface +eth0, 10\.0\.2\.15, MTU 1500: the default route uses it$/m)
   assert.match(page, /^k8s-ctr +10\.244\.0\.0\/24 +10\.0\.2\.15 +vxlan +programmed$/m)
-  assert.match(page, /^ {2}kernel +5\.15, .*\n +IPv6: yes\n +who changed a device: no, no name$/m)
+  assert.match(page, /^ {2}kernel +5\.15, .*\n +IPv6: yes\n +large netlink buffers: no, small ones$/m)
   assert.match(page, /deleted +ip pid 7 +put route x$/m)
   assert.ok(
     renderStatus(status, { color: false, width: 50 })

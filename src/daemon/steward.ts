@@ -9,7 +9,7 @@ import type { Log } from '#base/log.ts'
 import { Journal } from '#daemon/journal.ts'
 import { type Change, type Item, type Kernel, keyOf, type Op, type Outcome, type Scope, showOp } from '#model/kernel.ts'
 import type { Repair } from '#model/status.ts'
-import { Desired, type Drift, type PlannedOp, type Sweep } from '#plan/desired.ts'
+import { Desired, type Flight, type PlannedOp, type Sweep } from '#plan/desired.ts'
 import { possibleWith } from '#plan/features.ts'
 import { type Feud, Feuds } from '#plan/feuds.ts'
 
@@ -136,17 +136,17 @@ export class Steward {
   /** Carries out `ops` at once, ahead of any pass, and keeps `wanted` for `owner` from then on. */
   async commit(owner: string, wanted: readonly Item[], ops: readonly Op[]): Promise<Outcome[]> {
     const able = ops.filter(({ item }) => this.#isPossible(item))
-    const outcomes = able.length === 0 ? [] : await this.#o.kernel.apply(able)
+    const { flight, outcomes } = await this.#send(able)
     this.desired.setOwner(owner, wanted)
-    this.#learn(() => this.desired.acknowledge(outcomes))
+    this.#learn(() => this.desired.acknowledge(outcomes, flight))
     return outcomes
   }
 
   /** Forgets `owner`, then carries out `ops`: nothing is repaired that is on its way out. */
   async release(owner: string, ops: readonly Op[]): Promise<Outcome[]> {
     this.desired.setOwner(owner, [])
-    const outcomes = ops.length === 0 ? [] : await this.#o.kernel.apply(ops)
-    this.#learn(() => this.desired.acknowledge(outcomes))
+    const { flight, outcomes } = await this.#send(ops)
+    this.#learn(() => this.desired.acknowledge(outcomes, flight))
     return outcomes
   }
 
@@ -191,14 +191,24 @@ export class Steward {
     return { ...scope, sysctls: [...new Set([...scope.sysctls, ...this.desired.sysctls()])], flows: this.desired.flows() }
   }
 
+  async #send(ops: readonly Op[]): Promise<{ flight: Flight; outcomes: Outcome[] }> {
+    const flight = this.desired.depart()
+    try {
+      return { flight, outcomes: ops.length === 0 ? [] : await this.#o.kernel.apply(ops) }
+    } catch (error) {
+      this.desired.acknowledge([], flight)
+      throw error
+    }
+  }
+
   async #apply(ops: readonly Op[]): Promise<Outcome[]> {
     const drifts = ops.map((op) => this.desired.driftOf(op))
     for (const op of ops) {
       const reason = this.desired.reasonOf(op)
       if (reason !== undefined) this.#o.log.warn({ op: showOp(op), reason }, 'a device is made anew')
     }
-    const outcomes = await this.#o.kernel.apply(ops)
-    this.desired.acknowledge(outcomes)
+    const { flight, outcomes } = await this.#send(ops)
+    this.desired.acknowledge(outcomes, flight)
     const repaired = outcomes.flatMap(({ op, error }, i) => (!error && drifts[i] ? [{ op, drift: drifts[i] }] : []))
     if (repaired.length > 0) this.#o.onRepaired(this.journal.note(repaired))
     return outcomes

@@ -219,6 +219,15 @@ export function kernelContract(name: string, open: () => Promise<World>): void {
     )
   })
 
+  contract('a device that loses its last IPv4 address loses its routes and neighbors, with another it keeps them', async ({ kernel }) => {
+    const [one, two] = ['10.244.1.0/32', '10.244.1.9/32'].map((cidr): Item => ({ kind: 'address', dev, cidr }))
+    await kernel.apply([vxlan, one!, two!, ...peer].map(put))
+    await kernel.apply([del(one!)])
+    assert.deepEqual(lines(await kernel.dump(scope)), lines([vxlan, two!, ...peer]))
+    await kernel.apply([del(two!)])
+    assert.deepEqual(lines(await kernel.dump(scope)), lines([vxlan, peer[1]!]))
+  })
+
   contract('a pod is attached and detached; only the host end is ours to see', async ({ kernel, pod }) => {
     await kernel.apply([put(bridge)])
     const ops = podOps(pod, 'veth0', '10.244.1.2/24')

@@ -7,6 +7,7 @@
 import { kernelError } from '#kernel/errors.ts'
 import { changeStream, type Emit } from '#kernel/watch.ts'
 import {
+  type AddressItem,
   type Change,
   type Culprit,
   type Feature,
@@ -23,7 +24,7 @@ import {
   show,
   showOp,
 } from '#model/kernel.ts'
-import { contains, parseCidr, parseIp } from '#net/ip.ts'
+import { contains, familyOf, parseCidr, parseIp } from '#net/ip.ts'
 
 const KERNEL_PROTOCOL = 2
 
@@ -148,6 +149,7 @@ export class FakeKernel implements Kernel {
     if (op.verb === 'del') {
       if (item.kind === 'link') this.#deleteLink(keyOf(item), by)
       else this.#forgetWhole(item, by)
+      if (item.kind === 'address') this.#disableIp(item, by)
       return undefined
     }
     const missing = neededDevices(item).find((name) => !this.#hasDevice(name, item.netns))
@@ -159,6 +161,16 @@ export class FakeKernel implements Kernel {
       this.#tell('put', this.#link(item.dev, undefined)!, by) // the device is in scope from now on
     }
     return undefined
+  }
+
+  /** Without an IPv4 address a device has neither IPv4 neighbors nor, and of this the kernel says nothing, IPv4 routes. */
+  #disableIp({ dev, netns, cidr }: AddressItem, by: Culprit | undefined): void {
+    const on = [...this.#items].filter(([, item]) => 'dev' in item && item.dev === dev && item.netns === netns)
+    if (familyOf(cidr) === 6 || on.some(([, item]) => item.kind === 'address' && familyOf(item.cidr) === 4)) return
+    for (const [key, item] of on) {
+      if (item.kind === 'route' && familyOf(item.dst) === 4) this.#items.delete(key)
+      if (item.kind === 'neighbor' && familyOf(item.ip) === 4) this.#forget(key, by)
+    }
   }
 
   #hasDevice(name: string, netns: string | undefined): boolean {

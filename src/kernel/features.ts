@@ -1,6 +1,5 @@
 /** What the kernel, or our place in it, may lack, and what is done then. Reads only: an idle restart changes nothing. @module */
 import { closeSync, existsSync, readlinkSync } from 'node:fs'
-import { release } from 'node:os'
 import { NETLINK_ROUTE, openNetlink, raiseBuffers } from '#kernel/socket.ts'
 import type { Feature } from '#model/kernel.ts'
 
@@ -23,12 +22,6 @@ export function probeFeatures(): readonly Feature[] {
       otherwise: 'buffers of net.core.rmem_max: more bursts of changes end in a full comparison',
     },
     {
-      name: 'device-culprits',
-      what: 'who changed a device (Linux 6.2)',
-      present: atLeast(release(), 6, 2),
-      otherwise: 'changes of devices are repaired without a name',
-    },
-    {
       name: 'host-processes',
       what: 'names of the host’s processes',
       present: readlinkSync('/proc/self/ns/pid') === HOST_PID_NAMESPACE,
@@ -45,10 +38,4 @@ function canForceBuffers(): boolean {
   } finally {
     closeSync(fd)
   }
-}
-
-/** True if `version` (6.1.0-30-amd64) is major.minor or later. */
-export function atLeast(version: string, major: number, minor: number): boolean {
-  const [a = 0, b = 0] = version.split('.').map((part) => Number.parseInt(part, 10))
-  return a > major || (a === major && b >= minor)
 }

@@ -202,6 +202,15 @@ test('routes that vanish without a word with their device give an overrun', () =
     assert.fail('no overrun')
   }))
 
+test('so do those that vanish with the last address of their device', () =>
+  within(async (kernel) => {
+    const changes = kernel.watch(scope, AbortSignal.timeout(10_000))
+    await kernel.apply([put({ kind: 'route', dst: '10.244.2.0/24', via: '192.168.10.102', dev: 'eth1', protocol: 84 })])
+    run('ip', 'address', 'flush', 'dev', 'eth1')
+    for await (const change of changes) if (change.verb === 'overrun') return
+    assert.fail('no overrun')
+  }))
+
 test('a pair whose name is taken is refused, nothing is done to the other’s device, and the rest of the list is', () =>
   within(async (kernel, pod) => {
     run('ip', 'link', 'add', 'veth0', 'type', 'veth', 'peer', 'name', 'others')

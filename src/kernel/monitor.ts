@@ -136,9 +136,15 @@ export class Monitor {
       return item && links.includes(item.dev) ? item : undefined
     })
     if (!address || isLinkLocal(address.cidr)) return
-    if (message.type === RTM_DELADDR && familyOf(address.cidr) === 4 && this.#carriers.has(address.index)) this.#overrun()
-    else this.#tellHost([this.links.get(address.index)])
+    const dev = this.links.name(address.index)
+    if (dev !== undefined && message.type === RTM_DELADDR && familyOf(address.cidr) === 4) this.#mayLoseRoutes(address.index, dev)
+    this.#tellHost([this.links.get(address.index)])
     this.#ways.add(address.index)
+  }
+
+  /** A carrier that no subscriber follows itself: what it carried may be gone. */
+  #mayLoseRoutes(index: number, dev: string): void {
+    if (this.#carriers.has(index) && ![...this.#subscribers].every(({ scope }) => scope.links.includes(dev))) this.#overrun()
   }
 
   /** Tells that devices, or what they carry, have changed, to those that they do not belong to. */
@@ -162,8 +168,7 @@ export class Monitor {
     }
     if (!before || (now && (now.up || !before.up))) return
     // Down or gone, and with it the routes through it.
-    const inScope = [...this.#subscribers].every(({ scope }) => scope.links.includes(before.name))
-    if (this.#carriers.has(before.index) && !inScope) this.#overrun()
+    this.#mayLoseRoutes(before.index, before.name)
     if (!now) {
       this.#ports.delete(before.index)
       this.#carriers.delete(before.index)

@@ -95,6 +95,10 @@ export const findingTable = {
   'interface-down': { what: 'the interface between the nodes is down', why: 'Nothing leaves by it: pods on other nodes are not reached.' },
   'kernel-refused': { what: 'the kernel refuses an operation', why: 'What the object is for does not work.' },
   'pass-failed': { what: 'the kernel could not be read', why: 'Nothing is repaired until it can be.' },
+  'object-contested': {
+    what: 'another program keeps changing an object of the agent',
+    why: 'Two programs that undo each other are never done: between two repairs the object is wrong.',
+  },
   'claimed-twice': { what: 'two owners need one kernel object with different values', why: 'One of them does not work.' },
   // This node's kernel.
   'ip-forward-off': { what: 'IPv4 forwarding is off', why: 'The kernel drops every packet between pods and the rest of the world.' },

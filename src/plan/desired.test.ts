@@ -98,6 +98,19 @@ test('what others delete is put back, and drift says so; our own notifications a
   assert.equal(desired.driftOf(op!), undefined)
 })
 
+test('who undoes an op before it is acknowledged has not gone unseen', () => {
+  const desired = new Desired()
+  desired.setOwner('peer k8s-w2', a)
+  const ops = desired.pending(always)
+  const flight = desired.depart()
+  for (const item of a) desired.observe({ verb: 'put', item })
+  desired.observe({ verb: 'del', item: a[2]!, by: { pid: 7 } })
+  desired.acknowledge(done(ops), flight)
+  assert.deepEqual(lines(desired.pending(always)), [`put ${show(a[2]!)}`])
+  desired.observe({ verb: 'put', item: a[2]! })
+  assert.deepEqual(desired.pending(always), [])
+})
+
 test('drift that no notification told is found by a dump', () => {
   const desired = new Desired()
   desired.setOwner('peer k8s-w2', a)
@@ -117,6 +130,21 @@ test('a device that goes takes along what stands on it', () => {
   desired.reset([link, ...a])
   desired.observe({ verb: 'put', item: { ...link, up: false } })
   assert.equal(desired.pending(always).length, 4)
+})
+
+test('a device that loses its last address loses its routes unsaid; of two addresses one is enough', () => {
+  const addresses = ['10.244.2.0/32', '10.244.2.9/32'].map((cidr): Item => ({ kind: 'address', dev: 'flannel.1', cidr }))
+  const desired = new Desired()
+  desired.setOwner('node', [link, ...addresses])
+  desired.setOwner('peer k8s-w2', a)
+  desired.acknowledge(done(desired.pending(always)))
+  desired.observe({ verb: 'del', item: addresses[0]! })
+  assert.deepEqual(lines(desired.pending(always)), [`put ${show(addresses[0]!)}`])
+  desired.observe({ verb: 'del', item: addresses[1]! })
+  assert.deepEqual(
+    lines(desired.pending(always)),
+    [...addresses, a[2]!].map((item) => `put ${show(item)}`),
+  )
 })
 
 test('fields that are left out are not judged', () => {

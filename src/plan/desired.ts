@@ -4,6 +4,7 @@
  * @module
  */
 import {
+  type AddressItem,
   type Change,
   type Culprit,
   type FlowsItem,
@@ -15,6 +16,7 @@ import {
   type Outcome,
   show,
 } from '#model/kernel.ts'
+import { familyOf } from '#net/ip.ts'
 import { inOrder, matches, reasonToRemake, remade } from '#plan/diff.ts'
 
 /** Two owners want different objects under one key; the first by name gets it. */
@@ -40,6 +42,9 @@ export interface PlannedOp extends Op {
 /** Whether an object of ours that nobody wants may be deleted now. */
 export type Sweep = (item: Item) => boolean
 
+/** Keys that notifications told of while ops were under way. */
+export type Flight = ReadonlySet<string>
+
 interface Claim {
   readonly owner: string
   readonly item: Item
@@ -53,6 +58,7 @@ export class Desired {
   readonly #dirty = new Set<string>()
   readonly #contested = new Set<string>()
   readonly #drift = new Map<string, Drift>()
+  readonly #flights = new Set<Set<string>>()
 
   /** @param isPossible  False for what this kernel has no word for: it is never wanted. */
   constructor(isPossible: (item: Item) => boolean = () => true) {
@@ -108,6 +114,7 @@ export class Desired {
   observe(change: Exclude<Change, { verb: 'overrun' }>): boolean {
     const { verb, item } = change
     const key = keyOf(item)
+    for (const told of this.#flights) told.add(key)
     const before = this.#actual.get(key)
     if (verb === 'put' ? before !== undefined && show(before) === show(item) : before === undefined) return false
     const wanted = this.#claims.get(key)?.[0]?.item
@@ -116,13 +123,27 @@ export class Desired {
     if (verb === 'put') this.#know(item)
     else this.#forget(key)
     const drifted = wasRight && !isRight
-    if (drifted) this.#drift.set(key, { verb, ...(change.by && { by: change.by }) })
+    // A device goes down before it goes away: the last step is what was done.
+    const by = change.by ?? this.#drift.get(key)?.by
+    if (drifted || (!isRight && this.#drift.has(key))) this.#drift.set(key, { verb, ...(by && { by }) })
     if (item.kind === 'link' && (verb === 'del' || !item.up)) this.#forgetOn(item.name)
+    if (item.kind === 'address' && verb === 'del') this.#forgetRoutesWithout(item)
     return drifted
   }
 
-  /** What became of ops that were carried out. */
-  acknowledge(outcomes: readonly Outcome[]): void {
+  /** Ops are about to be carried out. */
+  depart(): Flight {
+    const told = new Set<string>()
+    this.#flights.add(told)
+    return told
+  }
+
+  /**
+   * What became of ops that were carried out. Of what notifications told meanwhile they have the last word: they come in the
+   * kernel's order, and who undid an op at once is among them.
+   */
+  acknowledge(outcomes: readonly Outcome[], flight: Flight = new Set()): void {
+    this.#flights.delete(flight as Set<string>)
     for (const { op, error } of outcomes) {
       const { verb, item } = op
       const key = keyOf(item)
@@ -130,9 +151,10 @@ export class Desired {
       // What lives in a pod's namespace is the CNI request's business: nobody watches there, and nobody sweeps.
       if (item.netns !== undefined) continue
       this.#dirty.add(key)
-      if (error) continue
+      if (error || flight.has(key)) continue
       if (verb === 'put') this.#know(item)
       else this.#forget(key)
+      if (item.kind === 'address' && verb === 'del') this.#forgetRoutesWithout(item)
       if (item.kind === 'link' && (verb === 'del' || remade(before?.kind === 'link' ? before : undefined, item))) this.#forgetOn(item.name)
     }
   }
@@ -238,6 +260,14 @@ export class Desired {
   #forget(key: string): void {
     this.#actual.delete(key)
     this.#dirty.add(key)
+  }
+
+  /** A device that loses its last IPv4 address loses its IPv4 routes (fib_disable_ip), of which the kernel tells nobody either. */
+  #forgetRoutesWithout({ dev, cidr }: AddressItem): void {
+    if (familyOf(cidr) === 6) return
+    const on = [...this.#actual].filter(([, item]) => 'dev' in item && item.dev === dev && item.netns === undefined)
+    if (on.some(([, item]) => item.kind === 'address' && familyOf(item.cidr) === 4)) return
+    for (const [key, item] of on) if (item.kind === 'route' && familyOf(item.dst) === 4) this.#forget(key)
   }
 
   /** Forgets what stands on a device. The kernel drops a route with its device, or when that goes down, and tells nobody. */
