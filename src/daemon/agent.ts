@@ -56,6 +56,8 @@ export interface AgentParts {
   readonly notify?: (state: string) => void
   /** Milliseconds since the program was exec'd. */
   sinceExecMs(): number
+  /** A burst of work is over: what it took may be given back. */
+  readonly onQuiet?: () => void
 }
 
 const RETRY = { firstMs: 500, maxMs: 30_000 }
@@ -279,6 +281,7 @@ export class Agent {
       const { done, failed } = await this.steward!.pass(sweepOf(trust))
       if (this.startMs === undefined && trust.nodes) await this.#prove(done)
       if (this.#open && this.phase !== 'serving') this.#serve()
+      if (resync) this.parts.onQuiet?.()
       return failed
     } catch (error) {
       passError = messageOf(error)
@@ -327,6 +330,7 @@ export class Agent {
     this.phase = 'serving'
     this.parts.notify?.('READY=1\nSTATUS=serving')
     this.parts.log.info({ ms: Math.round(this.parts.sinceExecMs()) }, 'serving')
+    this.parts.onQuiet?.()
   }
 }
 

@@ -79,7 +79,11 @@ async function parts(flags: Flags, env: Environment, log: Log): Promise<AgentPar
   if (!flags['kube-subnet-mgr']) throw configError.ERR_ETCD_MODE({ endpoints: flags['etcd-endpoints'] })
   const conf = readNetConf(flags['net-config-path'])
   const prefix = annotationPrefix(flags['kube-annotation-prefix'])
-  const [{ openLinux }, { openCluster }] = await Promise.all([import('#kernel/linux.ts'), import('#cluster/cluster.ts')])
+  const [{ openLinux }, { openCluster }, { releaseMemory }] = await Promise.all([
+    import('#kernel/linux.ts'),
+    import('#cluster/cluster.ts'),
+    import('#kernel/memory.ts'),
+  ])
   return {
     flags,
     conf,
@@ -100,6 +104,7 @@ async function parts(flags: Flags, env: Environment, log: Log): Promise<AgentPar
     ...(flags.cni && { openDoor: (pods) => openDoor(flags, log, pods), conflist: conflistOf(flags) }),
     ...(env.NOTIFY_SOCKET && { notify: await notifier(env.NOTIFY_SOCKET, log) }),
     sinceExecMs,
+    onQuiet: releaseMemory,
   }
 }
 

@@ -86,6 +86,13 @@ const onPoolThread = (fn: { async: (...args: never[]) => void }, ...args: unknow
     call(...args, (error: Error | null, result: number) => (error ? reject(error) : resolve(Number(result))))
   })
 
+/** Returns free heap memory to the system (malloc_trim(3)); other C libraries than glibc have no word for it. */
+export function mallocTrim(): void {
+  try {
+    libc.func('int malloc_trim(size_t pad)')(0)
+  } catch {}
+}
+
 /** Blocking calls on a pool thread. They resolve to the raw result: errno of a pool thread is not to be had, so a negative
  * result only says "failed"; ask again synchronously (with MSG_DONTWAIT) for the reason. Keep the buffers until then. */
 export const blocking = {

@@ -13,7 +13,16 @@ import { createInterface } from 'node:readline'
 const programs: Readonly<Record<string, readonly string[]>> = {
   cni: ['cni-add', 'cni-del'],
   agent: ['start', 'rss-3'],
-  scale: ['start-vxlan-5000', 'rss-5000', 'heartbeats', 'heartbeat-messages', 'join-5000', 'join-latency'],
+  scale: [
+    'start-vxlan-5000',
+    'rss-5000',
+    'start-hostgw-5000',
+    'rss-hostgw-5000',
+    'heartbeats',
+    'heartbeat-messages',
+    'join-5000',
+    'join-latency',
+  ],
 }
 
 async function runProgram(program: string, figures: readonly string[]): Promise<boolean> {

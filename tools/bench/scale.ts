@@ -20,7 +20,7 @@ import type { BackendType } from './scale/api.ts'
 import { buildPeer } from './scale/peer.ts'
 import type { Report, World } from './scale/world.ts'
 
-const ROUNDS = { vxlan: 5, 'host-gw': 2 } as const
+const ROUNDS = { vxlan: 5, 'host-gw': 1 } as const
 const NODES = 5000
 const goals = { 'start-vxlan-5000': 2, 'start-hostgw-5000': 20, rss: 1, heartbeatCpu: 1, joinMessages: 3, 'join-latency': 1 } as const
 
@@ -31,7 +31,7 @@ if ('missing' in peer) console.log(`no peer: ${peer.missing}`)
 type Side = 'ours' | 'peer'
 const argvOf: Readonly<Record<Side, (path: string) => string[]>> = {
   ours: () => [
-    ...[process.execPath, 'dist/agent.mjs', '--kube-subnet-mgr', '--ip-masq', '--cni=false', '--run-dir={dir}'],
+    ...['bin/twill', 'agent', '--kube-subnet-mgr', '--ip-masq', '--cni=false', '--run-dir={dir}'],
     ...['--kube-api-url={api}', '--net-config-path={net-conf}', '--iface=eth1', '--subnet-file={dir}/subnet.env'],
   ],
   peer: (path) => [path, '-kube-api-url={api}', '-net-config-path={net-conf}', '-iface=eth1', '-subnet-file={dir}/subnet.env'],
