@@ -9,18 +9,20 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { mismatch, parseConsole, type Step } from './console.ts'
 
-/** Runs one step's command at a terminal, as a person at that prompt would; gives all it printed, without colours. */
-export function runStep(step: Step): string {
-  const terminal = ['script', '--quiet', '--return', '--command', step.command, '/dev/null'] as const
-  const argv = step.where === 'host' ? terminal : (['bin/twill', 'lab', 'exec', step.where, '--', ...terminal] as const)
-  const [command, ...args] = argv
+/** Types a command at a terminal, as a person at that prompt would; gives all it printed, without colours, and its exit status. */
+export function typed(where: string, command: string): { readonly output: string; readonly status: number | null } {
+  const terminal = ['script', '--quiet', '--return', '--command', command, '/dev/null'] as const
+  const [program, ...args] = where === 'host' ? terminal : (['bin/twill', 'lab', 'exec', where, '--', ...terminal] as const)
   const env = { ...process.env, SHELL: '/bin/bash', NO_COLOR: '1', TERM: 'dumb' }
-  const done = spawnSync(command, args, { encoding: 'utf8', timeout: 120_000, stdio: ['ignore', 'pipe', 'pipe'], env })
-  return (done.stdout + done.stderr)
+  const done = spawnSync(program, args, { encoding: 'utf8', timeout: 120_000, stdio: ['ignore', 'pipe', 'pipe'], env })
+  const output = (done.stdout + done.stderr)
     .replaceAll('\r', '')
-    .replaceAll('^@', '')
+    .replaceAll(/\^[@D]\x08*/g, '')
     .replaceAll(/\x1b\[[0-9;]*[A-Za-z]/g, '')
+  return { output, status: done.status }
 }
+
+const runStep = (step: Step): string => typed(step.where, step.command).output
 
 /** Runs the step until its output fits, or once if it does not say `wait`; gives why it does not fit, or undefined. */
 export async function checkStep(step: Step, deadlineMs = 60_000): Promise<string | undefined> {

@@ -30,7 +30,8 @@ const verbs: Readonly<Record<string, readonly [one: string, many: string]>> = {
 /** Names what is not there, and what is, since this API server is a part of a lab and serves what the lab needs. */
 export function notServed(what: string): ApiError {
   const groups = [...new Set(resources.map((r) => r.id))].join(', ')
-  return new ApiError(404, 'NotFound', `the embedded lab control plane does not serve ${what}; it serves ${groups}`)
+  // Details, though empty: kubectl debug reads them unasked.
+  return new ApiError(404, 'NotFound', `the embedded lab control plane does not serve ${what}; it serves ${groups}`, {})
 }
 
 const isTrue = (text: string | null) => text === 'true' || text === '1'
