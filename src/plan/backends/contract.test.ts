@@ -11,7 +11,7 @@ const route = (lease: Lease, o: object = {}): Item => ({ kind: 'route', dst: lea
 let calls = 0
 const variants: { readonly law: string; readonly broken: Partial<Backend> }[] = [
   { law: 'its name is the one it is listed by, in lower case', broken: { type: 'HOST-GW' } },
-  { law: 'what a node announces, its peers can serve', broken: { fault: () => ({ id: 'x', text: 'y', remedy: 'z' }) } },
+  { law: 'what a node announces, its peers can serve', broken: { fault: () => ({ id: 'bad-annotation', text: 'y', remedy: 'z' }) } },
   {
     law: 'the same lease gives the same items, and nothing that was given is changed',
     broken: { peer: (_, lease) => [route(lease, { via: `192.0.2.${calls++ % 256}` })] },
