@@ -211,6 +211,19 @@ test('waits for an interface that is not there yet', async (t) => {
   assert.match(statusOf(life.agent).findings[0]!.text, /no interface is named eth7/)
 })
 
+test('an interface that comes late is taken, one that changes is followed when it does', async (t) => {
+  const life = live(t, { host: { ...host, addresses: host.addresses.slice(0, 1) } })
+  await until('waiting', () => life.agent.phase === 'waiting')
+  assert.equal(statusOf(life.agent).findings[0]!.id, 'no-interface')
+  life.kernel.rehost(host)
+  await settled(life)
+  life.kernel.rehost({ ...host, links: host.links.map((link) => ({ ...link, mtu: 1400 })) })
+  await until('another MTU', () => life.kernel.observe().some((item) => item.kind === 'file' && item.content.includes('FLANNEL_MTU=1350')))
+  life.kernel.rehost({ ...host, links: host.links.map((link) => ({ ...link, up: false })) })
+  await until('down', () => statusOf(life.agent).findings.some(({ id }) => id === 'interface-down'))
+  assert.ok(has(life, 'route 10.244.0.0/24'), 'what is programmed stays')
+})
+
 const stale: Item[] = [
   {
     ...{ kind: 'link', name: 'flannel.1', type: 'vxlan', up: true, mac: '02:00:00:00:00:01', mtu: 1450 },

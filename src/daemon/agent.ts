@@ -239,7 +239,7 @@ export class Agent {
     const { flags, conf, conflist, log, clock } = this.parts
     const { name, address, why } = self.uplink
     log.info(
-      { interface: name, address, publicIp: self.uplink.publicIp, why, subnet: self.subnet, mac: self.mac },
+      { interface: name, address, publicIp: self.uplink.publicIp, why, subnet: self.subnet, backend: this.backend.type },
       'planning for this node',
     )
     this.steward ??= new Steward({

@@ -15,7 +15,7 @@ sys.unshare(CLONE_NEWNET)
 const run = (line: string): string => execFileSync('ip', line.split(' '), { encoding: 'utf8' })
 
 /** A node with eth1 192.168.10.101/24, a neighbor k8s-ctr there, and k8s-w2 behind the router 192.168.10.1. */
-async function live(t: TestContext, backend: object) {
+async function live(t: TestContext, backend: object, found: readonly string[] = []) {
   sys.unshare(CLONE_NEWNET)
   const dir = mkdtempSync(join(tmpdir(), 'twill-topology-'))
   for (const line of [
@@ -25,6 +25,7 @@ async function live(t: TestContext, backend: object) {
     'link set eth1 up',
     'addr add 192.168.10.101/24 dev eth1',
     'route add default via 192.168.10.1',
+    ...found,
   ])
     run(line)
   const type = (backend as { Type: string }).Type
@@ -157,4 +158,19 @@ test('host-gw waits where NAT is between this node and its public IP', async (t)
   cluster.put({ ...cluster.nodes.get('k8s-w1')!, annotations: { 'node-public-ip': '203.0.113.7' } })
   await until('the finding', () => statusOf(agent).findings.some(({ id }) => id === 'host-gw-behind-nat'))
   assert.deepEqual(held(), [ctrDirect], 'the last good plan stays')
+})
+
+test('routes that Flannel left (proto boot) become ours in place; the tunnel of a backend before goes', async (t) => {
+  const { agent } = await live(t, { Type: 'host-gw' }, [
+    'route add 10.244.0.0/24 via 192.168.10.100 dev eth1',
+    'link add flannel.1 type vxlan id 1 local 192.168.10.101 dev eth1 dstport 8472 nolearning',
+    'link set flannel.1 up',
+    'route add 10.244.1.0/24 via 10.244.1.0 dev flannel.1 onlink',
+  ])
+  await until('the device is gone', () => !run('-br link').includes('flannel.1'))
+  assert.deepEqual(
+    lines(run('route')).filter((line) => line.includes('10.244')),
+    ['10.244.0.0/24 via 192.168.10.100 dev eth1 proto 84'],
+  )
+  assert.deepEqual(await agent.steward!.plan(), [])
 })
