@@ -2,7 +2,7 @@
  * The changes of one scope, from all sources, as one stream: rtnetlink (monitor.ts), nf_tables, files, sysctls.
  *
  * Sysctls: the kernel announces changes of forwarding, rp_filter, proxy_neigh and ignore_routes_with_linkdown only
- * (RTM_NEWNETCONF), and /proc/sys/net gives no other sign. All of the scope's are read again then, and every few seconds: they
+ * (RTM_NEWNETCONF), and /proc/sys/net gives no other sign. All of the scope's are read again then, and four times a second: they
  * are a handful, and a read takes some microseconds.
  * @module
  */
@@ -15,7 +15,7 @@ import { type Change, type Item, keyOf, show } from '#model/kernel.ts'
 
 /** RTNLGRP_IPV4_NETCONF, RTNLGRP_IPV6_NETCONF. */
 const NETCONF_GROUPS = [24, 25]
-const SYSCTL_LOOK_MS = 2000
+const SYSCTL_LOOK_MS = 250
 
 export type Emit = (change: Change) => void
 /** Stops what was started. */
@@ -96,7 +96,7 @@ function watchIn(directory: string, files: readonly string[], look: (path: strin
   return () => watcher?.close()
 }
 
-/** Follows the sysctls of the agent's own namespace: at once where the kernel announces a change, else within seconds. */
+/** Follows the sysctls of the agent's own namespace: at once where the kernel announces a change, else soon. */
 export function watchSysctls(paths: readonly string[], emit: Emit): Stop[] {
   if (paths.length === 0) return []
   let live = false

@@ -13,6 +13,8 @@ import { createInterface } from 'node:readline'
 const programs: Readonly<Record<string, readonly string[]>> = {
   cni: ['cni-add', 'cni-del'],
   agent: ['start', 'rss-3'],
+  repair: ['repair-p99'],
+  restart: ['restart-lost', 'restart-resets', 'restart-messages'],
   scale: [
     'start-vxlan-5000',
     'rss-5000',

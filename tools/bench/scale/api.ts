@@ -109,19 +109,22 @@ export class StandInApi {
   readonly #pages = new Map<string, Buffer>()
   readonly #server: Server
   readonly #backend: BackendType
+  readonly #others: Readonly<Record<string, readonly object[]>>
   #version = 1
 
-  /** Node 0 is the agent's own: it has a pod CIDR and no agent has run there. */
-  constructor(backend: BackendType, nodes: number) {
+  /** Node 0 is the agent's own: it has a pod CIDR and no agent has run there.
+   * @param others  Objects of other kinds, by the path of their list; they never change. */
+  constructor(backend: BackendType, nodes: number, others: Readonly<Record<string, readonly object[]>> = {}) {
     this.#backend = backend
+    this.#others = others
     for (let i = 0; i <= nodes; i++) this.#keep(nodeObject(i, i === 0 ? undefined : backend))
     this.#server = createServer((request, response) => void this.#answer(request, response))
   }
 
   /** @returns the URL. */
-  async listen(): Promise<string> {
-    await new Promise<void>((done) => this.#server.listen(0, '127.0.0.1', done))
-    return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`
+  async listen(ip = '127.0.0.1'): Promise<string> {
+    await new Promise<void>((done) => this.#server.listen(0, ip, done))
+    return `http://${ip}:${(this.#server.address() as AddressInfo).port}`
   }
 
   close(): void {
@@ -187,7 +190,8 @@ export class StandInApi {
       else if (!kept) json(404, status(404, 'NotFound'))
       else if (request.method === 'PATCH') json(200, this.#patch(kept, JSON.parse(await text(request)) as Patch))
       else json(200, kept.json)
-    } else if (request.method === 'POST') json(201, await text(request))
+    } else if (this.#others[url.pathname]) this.#listOthers(this.#others[url.pathname]!, url.searchParams, response)
+    else if (request.method === 'POST') json(201, await text(request))
     else json(404, status(404, 'NotFound'))
   }
 
@@ -198,6 +202,12 @@ export class StandInApi {
     }
     const body = this.#page(query.get('continue') ?? '', Number(query.get('limit') ?? 0))
     response.writeHead(200, { 'content-type': 'application/json', 'content-encoding': 'gzip', 'content-length': body.length }).end(body)
+  }
+
+  #listOthers(items: readonly object[], query: URLSearchParams, response: ServerResponse): void {
+    response.writeHead(200, { 'content-type': 'application/json' })
+    if (query.has('watch')) response.flushHeaders()
+    else response.end(JSON.stringify({ kind: 'List', apiVersion: 'v1', metadata: { resourceVersion: '1' }, items }))
   }
 
   #page(from: string, limit: number): Buffer {
