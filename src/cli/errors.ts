@@ -15,4 +15,25 @@ export const cliError = errorTable({
     text: (d: { path: string }) => `${d.path} is not there`,
     remedy: 'Run `make setup` in the repository.',
   },
+  ERR_NOT_INSTALLED: {
+    text: (d: { path: string }) => `There is no ${d.path}: Twill was not installed here by \`twill install\``,
+    remedy: 'Where a DaemonSet runs Twill, delete that: see docs/migration.md.',
+  },
+  ERR_INSTALL_RECORD: {
+    text: (d: { path: string }) => `${d.path}, which says what this machine was before, cannot be read`,
+    remedy:
+      'It is written whole or not at all: see who changed it. If it is lost, delete it, and take away by hand what docs/recovery.md lists.',
+  },
+  ERR_PODS_RUN: {
+    text: (d: { count: number; addresses: string }) => `${d.count} addresses are held by pods: ${d.addresses}`,
+    remedy: 'Drain the node first. With --force the pods keep their network, for the plugins that come next.',
+  },
+  ERR_AGENT_RUNS: {
+    text: (d: { pid: number }) => `The agent still runs (process ${d.pid}): it would put everything back`,
+    remedy: 'Stop it where it was started, then run this again.',
+  },
+  ERR_PROGRAM: {
+    text: (d: { command: string; said: string }) => `\`${d.command}\` failed: ${d.said || 'it said nothing'}`,
+    remedy: 'See what it said, mend that, and run the same command again: it goes on where it stopped.',
+  },
 })

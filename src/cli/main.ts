@@ -3,7 +3,8 @@
  * Two commands are programs of their own, started without what this one loads: the agent (by bin/twill) and the lab.
  * @module
  */
-import { existsSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
+import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { Command, Option } from 'commander'
@@ -12,10 +13,13 @@ import { VERSION } from '#base/version.ts'
 import { ask, DEFAULT_SOCKET } from '#cli/ask.ts'
 import { bashCompletion } from '#cli/completion.ts'
 import { cliError } from '#cli/errors.ts'
+import { type Layout, STATE_FILE } from '#cli/machine/before.ts'
 import { renderManifest } from '#cli/manifest.ts'
 import { planExit, renderPlan } from '#cli/plan.ts'
 import { renderStatus, statusExit } from '#cli/status.ts'
 import { wantsColor } from '#cli/table.ts'
+import type { Flags } from '#config/flags.ts'
+import type { Kernel } from '#model/kernel.ts'
 import type { PlanDocument, StatusDocument } from '#model/status.ts'
 
 /** The repository, run from source (src/cli/) or from its bundle (dist/). */
@@ -93,6 +97,46 @@ program
   })
 
 program
+  .command('install')
+  .description('install Twill on a machine without DaemonSets: shim, net-conf.json, systemd unit; remembers what was there before')
+  .argument('[agent-flags...]', 'flags of the agent, after --')
+  .option('--node-name <name>', 'name of this Node in the cluster', hostname().toLowerCase())
+  .option('--pod-cidr <cidr>', 'Network of net-conf.json, where there is no such file yet', '10.244.0.0/16')
+  .option('--net-conf <file>', 'net-conf.json to install')
+  .option('--bin-dir <path>', 'where the runtime looks for plugins', '/opt/cni/bin')
+  .option('--shim <path>', 'the built shim', join(home, 'dist/shim/twill-cni'))
+  .option('--no-start', 'do not start the agent')
+  .option('--dry-run', 'only print what would be done')
+  .action(async (flags: string[], o: InstallArguments) => {
+    const { install } = await import('#cli/machine/install.ts')
+    const { parseCommandLine } = await import('#config/parse.ts')
+    await install({
+      layout: layoutOf(parseCommandLine(flags, {}).flags, o.binDir),
+      shim: o.shim,
+      program: join(home, 'bin/twill'),
+      nodeName: o.nodeName,
+      agentFlags: flags,
+      ...(o.netConf !== undefined && { netConf: readFileSync(o.netConf, 'utf8') }),
+      podCidr: o.podCidr,
+      start: o.start,
+      dryRun: o.dryRun ?? false,
+      openKernel,
+      now: new Date(),
+      say,
+    })
+  })
+
+program
+  .command('uninstall')
+  .description('make this machine what it was before `twill install`; refuses while pods run')
+  .option('--force', 'with pods running: they keep their network, and another portmap gets their hostPorts')
+  .option('--dry-run', 'only print what would be done')
+  .action(async (o: { force?: true; dryRun?: true }) => {
+    const { uninstall } = await import('#cli/machine/uninstall.ts')
+    await uninstall({ stateFile: STATE_FILE, force: o.force ?? false, dryRun: o.dryRun ?? false, openKernel, say })
+  })
+
+program
   .command('completion')
   .description('print shell completion')
   .argument('<shell>', 'bash')
@@ -122,6 +166,29 @@ async function runProgram(name: 'agent' | 'lab', words: readonly string[]): Prom
   process.argv.splice(1, Infinity, bundle, ...words)
   await import(pathToFileURL(bundle).href)
 }
+
+interface InstallArguments {
+  readonly nodeName: string
+  readonly podCidr: string
+  readonly netConf?: string
+  readonly binDir: string
+  readonly shim: string
+  readonly start: boolean
+  readonly dryRun?: true
+}
+
+const layoutOf = (flags: Flags, binDir: string): Layout => ({
+  binDir,
+  runDir: flags['run-dir'],
+  subnetFile: flags['subnet-file'],
+  conflist: join(flags['cni-conf-dir'], flags['cni-conf-file']),
+  netConf: flags['net-config-path'],
+  unit: '/etc/systemd/system/twill.service',
+  stateFile: STATE_FILE,
+  cniStateDir: '/var/lib/cni',
+})
+const openKernel = async (): Promise<Kernel> => (await import('#kernel/linux.ts')).openLinux()
+const say = (line: string): boolean => print(`${line}\n`)
 
 const json = (value: object): string => `${JSON.stringify(value, null, 2)}\n`
 

@@ -7,7 +7,7 @@
  * hostPort the later has it.
  * @module
  */
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import type { Log } from '#base/log.ts'
 import { parseJson } from '#cni/json.ts'
 import type { PodKernel } from '#cni/kernel.ts'
@@ -40,16 +40,11 @@ export class HostPorts {
   /** Changes take turns: two pods may be after one port. */
   readonly #turns = new Turns(1)
 
-  /** Reads what is there; torn files are no one's and removed. */
+  /** Reads what is there. */
   static open(o: HostPortsOptions): HostPorts {
     mkdirSync(o.dir, { recursive: true, mode: 0o700 })
     const hostPorts = new HostPorts(o)
-    const entries = readdirSync(o.dir).flatMap((name) => {
-      const entry = name.endsWith('.json') ? parseEntry(readFileSync(`${o.dir}/${name}`, 'utf8')) : undefined
-      if (entry === undefined) rmSync(`${o.dir}/${name}`, { force: true })
-      return entry ?? []
-    })
-    for (const entry of entries.toSorted((a, b) => a.order - b.order)) hostPorts.#entries.set(nameOf(entry.ports), entry)
+    for (const entry of readEntries(o.dir)) hostPorts.#entries.set(nameOf(entry.ports), entry)
     return hostPorts
   }
 
@@ -142,6 +137,16 @@ export class HostPorts {
 
 /** What goes with a mapping. (route_localnet stays, as with the reference: others may have come to need it.) */
 const isPerPort = (item: Item): boolean => item.kind === 'nft-element' || item.kind === 'flows'
+
+/** In order of coming; torn files are no one's. */
+function readEntries(dir: string): Entry[] {
+  const names = existsSync(dir) ? readdirSync(dir).filter((name) => name.endsWith('.json')) : []
+  const entries = names.flatMap((name) => parseEntry(readFileSync(`${dir}/${name}`, 'utf8')) ?? [])
+  return entries.toSorted((a, b) => a.order - b.order)
+}
+
+/** The hostPorts that an agent left in `dir`, without any agent. */
+export const readHostPorts = (dir: string): PodPorts[] => readEntries(dir).map(({ ports }) => ports)
 
 function parseEntry(content: string): Entry | undefined {
   const parsed = parseJson(content)

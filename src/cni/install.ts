@@ -25,41 +25,46 @@ export interface Installed {
  * @param binDir  /opt/cni/bin; made if absent.
  * @throws {TwillError} ERR_SHIM_MISSING */
 export function installShim(shim: string, binDir: string): Installed[] {
-  const binary = readOrNothing(shim)
-  if (!binary?.includes(MARKER)) throw cniError.ERR_SHIM_MISSING({ path: shim })
+  const done = planShim(shim, binDir)
+  const binary = readFileSync(shim)
   mkdirSync(binDir, { recursive: true, mode: 0o755 })
-  const done = [
-    ...ours.map((name) => installOne(binary, `${binDir}/${name}`, true)),
-    ...whereAbsent.map((name) => installOne(binary, `${binDir}/${name}`, false)),
-  ]
+  for (const { path, action, saved } of done) {
+    if (saved !== undefined) {
+      rmSync(saved, { force: true }) // an older original: the file that is in use now is the one to go back to
+      linkSync(path, saved)
+    }
+    if (action !== 'current' && action !== 'kept') writeWhole(path, binary)
+  }
   syncDirectory(binDir)
   return done
 }
 
-function installOne(binary: Buffer, path: string, replace: boolean): Installed {
-  const there = readOrNothing(path)
-  if (there === undefined) {
-    writeWhole(path, binary)
-    return { path, action: 'installed' }
-  }
-  if (there.equals(binary)) return { path, action: 'current' }
-  if (there.includes(MARKER)) {
-    writeWhole(path, binary)
-    return { path, action: 'updated' }
-  }
-  if (!replace) return { path, action: 'kept' }
-  const saved = `${path}${SAVED}`
-  if (existsSync(saved)) rmSync(saved) // an older original: the file that is in use now is the one to go back to
-  linkSync(path, saved)
-  writeWhole(path, binary)
-  return { path, action: 'replaced', saved }
+/** What `installShim` would do. */
+export function planShim(shim: string, binDir: string): Installed[] {
+  const binary = readOrNothing(shim)
+  if (!binary?.includes(MARKER)) throw cniError.ERR_SHIM_MISSING({ path: shim })
+  return [
+    ...ours.map((name) => planOne(binary, `${binDir}/${name}`, true)),
+    ...whereAbsent.map((name) => planOne(binary, `${binDir}/${name}`, false)),
+  ]
 }
+
+function planOne(binary: Buffer, path: string, replace: boolean): Installed {
+  const there = readOrNothing(path)
+  if (there === undefined) return { path, action: 'installed' }
+  if (there.equals(binary)) return { path, action: 'current' }
+  if (there.includes(MARKER)) return { path, action: 'updated' }
+  return replace ? { path, action: 'replaced', saved: `${path}${SAVED}` } : { path, action: 'kept' }
+}
+
+/** True if the plugin at `path` is a shim of ours, of whatever version. */
+export const isOurShim = (path: string): boolean => readOrNothing(path)?.includes(MARKER) ?? false
 
 /** Takes the shim away and puts back what it replaced. Another maker's files are left alone. */
 export function uninstallShim(binDir: string): void {
   for (const name of [...ours, ...whereAbsent]) {
     const path = `${binDir}/${name}`
-    if (!readOrNothing(path)?.includes(MARKER)) continue
+    if (!isOurShim(path)) continue
     if (existsSync(`${path}${SAVED}`)) renameSync(`${path}${SAVED}`, path)
     else rmSync(path)
   }
