@@ -8,6 +8,13 @@ tier=${1:-lab}
 
 say() { printf 'setup: %s\n' "$*"; }
 
+# Two labs may be started at once from one clone: one installs and builds, the other waits, then finds all there.
+mkdir -p dist
+exec 9> dist/.setup.lock
+if command -v flock >/dev/null 2>&1; then
+  flock -n 9 || { say 'another make is setting this clone up: waiting for it'; flock 9; }
+fi
+
 # One line a thing: the command (or file) that proves it is there, then the Debian package that brings it.
 lab_needs='ip iproute2
 nft nftables

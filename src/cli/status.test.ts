@@ -82,6 +82,8 @@ test('the dry run', () => {
   assert.equal(renderPlan(plan, { color: false }), 'The kernel of k8s-w1 holds what is wanted: nothing to do.\n')
   assert.equal(planExit(plan), 0)
   const two = { ...plan, ops: [{ verb: 'put', object: 'route a', owner: 'peer b' } as const, { verb: 'del', object: 'route c' } as const] }
+  const remade = { ...plan, ops: [{ verb: 'put' as const, object: 'link a', owner: 'node', reason: 'made anew: dstport is 4789' }] }
+  assert.equal(renderPlan(remade, { color: false }), '+ link a  (node; made anew: dstport is 4789)\n1 to put, 0 to delete.\n')
   assert.equal(renderPlan(two, { color: false }), '+ route a  (peer b)\n- route c\n1 to put, 1 to delete.\n')
   assert.equal(planExit(two), 1)
   assert.match(renderPlan({ ...plan, waitingFor: 'no pod CIDR' }, { color: false }), /^Nothing is planned yet on k8s-w1: no pod CIDR/)

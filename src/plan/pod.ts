@@ -12,6 +12,7 @@ import { BOOT_ROUTE_PROTOCOL } from '#model/kernel.ts'
 import type { Attachment } from '#model/pod.ts'
 import { addressOf, type Cidr, familyOf, formatIp, maskCidr, parseCidr, parseIp } from '#net/ip.ts'
 import { formatMac } from '#net/mac.ts'
+import { carriesIpv6 } from '#plan/ipv6.ts'
 
 /** A bridge of ours. `gateways` are its addresses with prefix, at most one a family; without any it only switches. */
 export interface BridgePlan {
@@ -40,7 +41,7 @@ export function bridgeItems(bridge: BridgePlan): Item[] {
   const families = new Set(bridge.gateways.map(familyOf))
   return [
     { kind: 'link', name: bridge.name, type: 'bridge', up: true, mac: bridge.mac, ...mtuOf(bridge.mtu), owner },
-    sysctl(`net/ipv6/conf/${bridge.name}/accept_ra`, '0', owner),
+    ...(carriesIpv6(bridge.mtu) ? [sysctl(`net/ipv6/conf/${bridge.name}/accept_ra`, '0', owner)] : []),
     ...bridge.gateways.map((cidr) => address(bridge.name, cidr, owner)),
     ...(families.has(4) ? [sysctl('net/ipv4/ip_forward', '1', owner)] : []),
     ...(families.has(6) ? [sysctl('net/ipv6/conf/all/forwarding', '1', owner)] : []),
@@ -66,9 +67,9 @@ export function attachOps(a: Attachment): Op[] {
   const items: Item[] = [
     { ...host, peer },
     port,
-    sysctl(`net/ipv6/conf/${a.host.name}/accept_ra`, '0', owner),
+    ...(carriesIpv6(a.mtu) ? [sysctl(`net/ipv6/conf/${a.host.name}/accept_ra`, '0', owner)] : []),
     conf(`net/ipv4/conf/${a.ifname}/arp_notify`, '1'),
-    conf(`net/ipv6/conf/${a.ifname}/accept_dad`, '0'),
+    ...(carriesIpv6(a.mtu) ? [conf(`net/ipv6/conf/${a.ifname}/accept_dad`, '0')] : []),
     ...(a.pod.addresses.some((cidr) => familyOf(cidr) === 6)
       ? [
           conf('net/ipv6/conf/lo/disable_ipv6', '0'),

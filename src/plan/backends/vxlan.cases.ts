@@ -45,6 +45,16 @@ export const cases: BackendCases = {
       mtu: 1450,
     },
     {
+      name: 'an MTU that IPv6 does not fit through: the device has none, and nothing of it to switch off',
+      keys: { MTU: 1300 },
+      own: [
+        'link flannel.1 type vxlan id 1 local 192.168.10.101 dev eth1 dstport 8472 nolearning address 8a:75:43:39:9c:7b mtu 1250 up',
+        'address 10.244.2.0/32 dev flannel.1',
+      ],
+      data,
+      mtu: 1250,
+    },
+    {
       name: 'behind NAT: the device speaks from the address that the node has',
       self: { uplink: uplinkOf({ publicIp: '203.0.113.7' }) },
       own: [

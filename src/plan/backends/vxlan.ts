@@ -12,6 +12,7 @@ import { addressOf, type Family } from '#net/ip.ts'
 import { formatMac, parseMac } from '#net/mac.ts'
 import type { Backend, BackendType, Fault, Self } from '#plan/backends/backend.ts'
 import { routeBy } from '#plan/backends/host-gw.ts'
+import { carriesIpv6 } from '#plan/ipv6.ts'
 
 const type = 'vxlan'
 const OVERHEAD_BYTES = 50
@@ -86,7 +87,7 @@ function backend({ directRouting, mtu, ...settings }: Settings): Backend {
       const dev = device(self.family)
       return [
         link(self),
-        { kind: 'sysctl', path: `net/ipv6/conf/${dev}/accept_ra`, value: '0' },
+        ...(carriesIpv6(podMtu(self)) ? [{ kind: 'sysctl' as const, path: `net/ipv6/conf/${dev}/accept_ra`, value: '0' }] : []),
         { kind: 'address', dev, cidr: `${addressOf(self.subnet)}/${self.family === 4 ? 32 : 128}` },
       ]
     },

@@ -1,4 +1,4 @@
-/** The agent follows what happens to the node's own addresses and routes: real kernel, one node, peers that only announce. */
+/** Backends on the real kernel, and how they follow the node's own addresses and routes: one node, peers that only announce. */
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
@@ -14,10 +14,16 @@ import { openLinux } from '#kernel/linux.ts'
 sys.unshare(CLONE_NEWNET)
 const run = (line: string): string => execFileSync('ip', line.split(' '), { encoding: 'utf8' })
 
+interface Node {
+  readonly cluster: FakeCluster
+  readonly dir: string
+}
+
 /** A node with eth1 192.168.10.101/24, a neighbor k8s-ctr there, and k8s-w2 behind the router 192.168.10.1. */
-async function live(t: TestContext, backend: object, found: readonly string[] = []) {
+function freshNode(t: TestContext, type: string, found: readonly string[] = []): Node {
   sys.unshare(CLONE_NEWNET)
-  const dir = mkdtempSync(join(tmpdir(), 'twill-topology-'))
+  const dir = mkdtempSync(join(tmpdir(), 'twill-backends-'))
+  t.after(() => rmSync(dir, { recursive: true }))
   for (const line of [
     'link set lo up',
     'link add eth1 type veth peer name switch',
@@ -28,7 +34,6 @@ async function live(t: TestContext, backend: object, found: readonly string[] = 
     ...found,
   ])
     run(line)
-  const type = (backend as { Type: string }).Type
   const peer = (...args: Parameters<typeof peerRecord>) => {
     const record = peerRecord(...args)
     return { ...record, annotations: { ...record.annotations, 'backend-type': type } }
@@ -38,19 +43,27 @@ async function live(t: TestContext, backend: object, found: readonly string[] = 
     nodeRecord('k8s-w1', { podCIDRs: ['10.244.2.0/24'] }),
     peer('k8s-w2', '10.244.1.0/24', '192.168.20.102', '16:e4:eb:80:b9:7e'),
   ])
+  return { cluster, dir }
+}
+
+/** An agent on `node`, that serves; it stops with the test if not before. */
+async function serve(t: TestContext, { cluster, dir }: Node, backend: object) {
   const kernel = await openLinux()
   const netConf = { Network: '10.244.0.0/16', Backend: backend }
   const agent = new Agent(agentParts({ cluster, kernel, node: 'k8s-w1', argv: ['--iface=eth1'], dir, netConf }))
   const stop = new AbortController()
   const ended = agent.run(stop.signal)
-  t.after(async () => {
+  const end = async (): Promise<void> => {
     stop.abort()
     await ended
-    rmSync(dir, { recursive: true })
-  })
+  }
+  t.after(end)
   await Promise.race([until('serving', () => agent.ready), ended])
-  return { agent, kernel, cluster, env: () => readFileSync(`${dir}/subnet.env`, 'utf8') }
+  return { agent, kernel, cluster, end, env: () => readFileSync(`${dir}/subnet.env`, 'utf8') }
 }
+
+const live = (t: TestContext, backend: { readonly Type: string; readonly DirectRouting?: boolean }, found: readonly string[] = []) =>
+  serve(t, freshNode(t, backend.Type, found), backend)
 
 const lines = (text: string): string[] =>
   text
@@ -59,15 +72,16 @@ const lines = (text: string): string[] =>
     .filter((line) => line !== '')
     .toSorted()
 /** What the kernel holds for peers: routes, neighbors, FDB entries. */
-function held(): string[] {
+function held(device = 'flannel.1'): string[] {
   const routes = lines(run('route show proto 84')).map((line) => `route ${line}`)
-  const tunnel = run('-br link').includes('flannel.1')
-  const neighbors = tunnel ? lines(run('neigh show dev flannel.1 nud permanent')) : []
-  const fdb = tunnel ? lines(execFileSync('bridge', ['fdb', 'show', 'dev', 'flannel.1'], { encoding: 'utf8' })) : []
+  const tunnel = run('-br link').includes(device)
+  const neighbors = tunnel ? lines(run(`neigh show dev ${device} nud permanent`)) : []
+  const fdb = tunnel ? lines(execFileSync('bridge', ['fdb', 'show', 'dev', device], { encoding: 'utf8' })) : []
   return [...routes, ...neighbors.map((line) => `neigh ${line}`), ...fdb.map((line) => `fdb ${line}`)]
 }
-async function becomes(what: string, wanted: readonly string[]): Promise<void> {
-  await until(what, () => JSON.stringify(held()) === JSON.stringify(wanted)).catch(() => assert.deepEqual(held(), wanted, what))
+async function becomes(what: string, wanted: readonly string[], device?: string): Promise<void> {
+  const are = (): boolean => JSON.stringify(held(device)) === JSON.stringify(wanted)
+  await until(what, are).catch(() => assert.deepEqual(held(device), wanted, what))
 }
 
 const direct = (subnet: string, via: string): string => `route ${subnet} via ${via} dev eth1`
@@ -83,6 +97,9 @@ const w2Tunnel = [
   'neigh 10.244.1.0 lladdr 16:e4:eb:80:b9:7e PERMANENT',
   'fdb 16:e4:eb:80:b9:7e dst 192.168.20.102 self permanent',
 ] as const
+/** Both peers behind the tunnel. */
+const tunnels = (device = 'flannel.1'): string[] =>
+  [ctrTunnel[0], w2Tunnel[0], ctrTunnel[1], w2Tunnel[1], w2Tunnel[2], ctrTunnel[2]].map((line) => line.replace('flannel.1', device))
 
 test('DirectRouting swaps route and tunnel as peers come on link and leave it', async (t) => {
   const { agent, cluster, env } = await live(t, { Type: 'vxlan', DirectRouting: true })
@@ -93,12 +110,12 @@ test('DirectRouting swaps route and tunnel as peers come on link and leave it', 
   run('addr del 192.168.20.101/24 dev eth1')
   await becomes('k8s-w2 leaves', mixed)
   run('route add 192.168.10.100 via 192.168.10.1')
-  await becomes('a router is put before k8s-ctr', [ctrTunnel[0], w2Tunnel[0], ctrTunnel[1], w2Tunnel[1], w2Tunnel[2], ctrTunnel[2]])
+  await becomes('a router is put before k8s-ctr', tunnels())
   run('route del 192.168.10.100')
   await becomes('and taken away', mixed)
   run('addr add 192.168.10.101/32 dev eth1')
   run('addr del 192.168.10.101/24 dev eth1')
-  await becomes('the prefix shrinks: nobody is on link', [ctrTunnel[0], w2Tunnel[0], ctrTunnel[1], w2Tunnel[1], w2Tunnel[2], ctrTunnel[2]])
+  await becomes('the prefix shrinks: nobody is on link', tunnels())
   run('addr add 192.168.10.101/24 dev eth1')
   await becomes('and grows', mixed)
 
@@ -173,4 +190,40 @@ test('routes that Flannel left (proto boot) become ours in place; the tunnel of 
     ['10.244.0.0/24 via 192.168.10.100 dev eth1 proto 84'],
   )
   assert.deepEqual(await agent.steward!.plan(), [])
+})
+
+interface Vxlan {
+  readonly mtu: number
+  readonly address: string
+  readonly linkinfo: { readonly info_data: Readonly<Record<string, unknown>> }
+}
+const device = (name: string): Vxlan => (JSON.parse(run(`-d -j link show ${name}`)) as [Vxlan])[0]
+
+test('each key of vxlan reaches the device; what is for life makes it anew with the same MAC, and says so', async (t) => {
+  const node = freshNode(t, 'vxlan')
+  const first = await serve(t, node, { Type: 'vxlan', VNI: 7, Port: 4789, MTU: 1400, GBP: true, Learning: true })
+  const { mtu, address, linkinfo } = device('flannel.7')
+  const { id, port, gbp, learning } = linkinfo.info_data
+  assert.deepEqual({ mtu, id, port, gbp, learning }, { mtu: 1350, id: 7, port: 4789, gbp: true, learning: true })
+  assert.equal(node.cluster.nodes.get('k8s-w1')!.annotations['backend-data'], `{"VNI":7,"VtepMAC":"${address}"}`)
+
+  // Another port and MTU, and less of both than IPv6 wants: only the port needs a new device.
+  await first.end()
+  const second = await serve(t, node, { Type: 'vxlan', VNI: 7, MTU: 1300 })
+  const other = device('flannel.7')
+  assert.deepEqual([other.address, other.mtu, other.linkinfo.info_data.port], [address, 1250, 8472])
+  await becomes('with its peers', tunnels('flannel.7'), 'flannel.7')
+  await second.end()
+
+  run('link del flannel.7')
+  run(`link add flannel.7 address ${address} mtu 1250 type vxlan id 7 local 192.168.10.101 dev eth1 dstport 4790 nolearning`)
+  const kernel = await openLinux()
+  const scope = { links: ['flannel.7'], bridges: [], routeProtocol: 84, routeLinks: [], nftTables: [], sysctls: [], files: [] }
+  const op = second.agent.steward!.desired.planAgainst(await kernel.dump(scope), () => false).find(({ item }) => item.kind === 'link')
+  await kernel.close()
+  assert.equal(op!.reason, 'made anew: dstport is 4790')
+
+  await serve(t, node, { Type: 'vxlan' })
+  assert.equal(device('flannel.1').address, address, 'the MAC that peers know stays')
+  await until('the device of the other VNI goes', () => !run('-br link').includes('flannel.7'))
 })
