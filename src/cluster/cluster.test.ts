@@ -193,6 +193,26 @@ test('a list that fails or is no list deletes nothing; a genuinely empty one is 
   assert.deepEqual(r.cluster.snapshot.emptied, ['nodes'])
 })
 
+test('a list from the past is not believed at once, but a server that insists was restored from a backup', async (t) => {
+  let lists = 0
+  let watches = 0
+  const r = await rig(t, (request, response) => {
+    if (request.query.has('watch')) {
+      watches++
+      return hold(response, watches === 1 ? eventLine('ERROR', { kind: 'Status', code: 410 }) : '')
+    }
+    lists++
+    return answer(response, 200, lists === 1 ? nodeList(30, [nodeObject('a', 3), nodeObject('b', 4)]) : nodeList(20, [nodeObject('a', 3)]))
+  })
+  await r.start()
+  await r.until(() => lists === 4, 'three lists from the past')
+  assert.ok(r.cluster.snapshot.nodes.has('b'))
+  assert.ok(r.cluster.findings.some(({ text }) => text.includes('resource version 20, and 30 was known')))
+  await r.until(() => watches === 2, 'the fourth, and the watch from there')
+  assert.equal(lists, 5)
+  assert.ok(!r.cluster.snapshot.nodes.has('b'))
+})
+
 test('a long list comes in pages; when its first page is forgotten half-way it is taken whole', async (t) => {
   const all = Array.from({ length: 1200 }, (_, i) => nodeObject(`n${i}`, i + 1))
   let expired = false

@@ -34,6 +34,11 @@ export const clusterError = errorTable({
       `${d.request} was answered ${d.status} ${d.reason}: ${d.message}`,
     remedy: 'The message is the API server’s own; its log tells more.',
   },
+  ERR_API_STALE: {
+    text: (d: { request: string; found: string; known: string }) =>
+      `${d.request} answered with resource version ${d.found}, and ${d.known} was known: nothing is removed for it`,
+    remedy: 'One of several API servers may lag behind: the list is asked for again. After a restore from a backup the fourth is believed.',
+  },
   ERR_API_ANSWER: {
     text: (d: { request: string; found: string; allowed: string }) => `${d.request}: found ${d.found} where ${d.allowed} is due`,
     remedy: 'Something else than a Kubernetes API server may answer at this address: check the server in the kubeconfig or --kube-api-url.',

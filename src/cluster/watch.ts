@@ -31,17 +31,28 @@ const pageSize = 500
 const backoff = { firstMs: 500, maxMs: 30_000 }
 /** The server ends each watch after 5 to 10 minutes, so that watches spread over API servers; as client-go. */
 const watchSeconds = { least: 300, spread: 300 }
+/** So often a list that is older than what was known is asked for again before it is believed. */
+const staleLists = 4
 /** etcd takes 1.5 MB an object; JSON of it may be longer. */
 const maxEventBytes = 8 << 20
 
 /** Follows the kind of `store` until abort. Never rejects. */
 export async function follow<T>(store: KindStore<T>, state: WatchState, o: WatchOptions): Promise<void> {
   let version: string | undefined
+  let newest = ''
+  let stale = 0
+  /** @throws {TwillError} ERR_API_STALE for a list from the past, unless the server insists: then it was restored from a backup. */
+  const believe = (listed: string): void => {
+    if (isOlder(listed, newest) && ++stale < staleLists) {
+      throw clusterError.ERR_API_STALE({ request: `GET ${store.kind.path}`, found: listed, known: newest })
+    }
+    stale = 0
+  }
   let attempt = 0
   while (!o.signal.aborted) {
     try {
       if (version === undefined) {
-        version = await list(store, o)
+        version = await list(store, believe, o)
         o.onList()
       }
       const watch = new Watch(store, state, version, o)
@@ -50,6 +61,7 @@ export async function follow<T>(store: KindStore<T>, state: WatchState, o: Watch
       } finally {
         state.watching = false
         version = watch.version
+        newest = version
         // A watch that the server ends at once, over and over, must not become a busy loop.
         if (watch.lasted) attempt = 0
       }
@@ -65,17 +77,17 @@ export async function follow<T>(store: KindStore<T>, state: WatchState, o: Watch
 }
 
 /** Lists everything, page by page. @returns The resource version to watch from. */
-async function list<T>(store: KindStore<T>, o: WatchOptions): Promise<string> {
+async function list<T>(store: KindStore<T>, believe: (version: string) => void, o: WatchOptions): Promise<string> {
   try {
-    return await listPages(store, o, pageSize)
+    return await listPages(store, believe, o, pageSize)
   } catch (error) {
     // The server forgot the first page's version before the last page was read: take it in one piece.
-    if (isGone(error)) return await listPages(store, o, 0)
+    if (isGone(error)) return await listPages(store, believe, o, 0)
     throw error
   }
 }
 
-async function listPages<T>(store: KindStore<T>, o: WatchOptions, limit: number): Promise<string> {
+async function listPages<T>(store: KindStore<T>, believe: (version: string) => void, o: WatchOptions, limit: number): Promise<string> {
   const { kind } = store
   const pass = store.beginList()
   let more = ''
@@ -99,6 +111,7 @@ async function listPages<T>(store: KindStore<T>, o: WatchOptions, limit: number)
     for (const item of items) pass.add(item)
     more = typeof page?.metadata?.continue === 'string' ? page.metadata.continue : ''
     if (more === '') {
+      believe(version)
       pass.finish(version)
       return version
     }

@@ -235,6 +235,21 @@ const faults: { name: string; run(life: Life & { api: Api }): void | Promise<voi
     },
   },
   {
+    name: 'a list from the past, of an API server that lags behind',
+    lied: true,
+    async run({ api }) {
+      let lists = 0
+      const few = [...api.nodes.values()].slice(0, 2)
+      api.fault = (request, response) => {
+        if (request.query.has('watch')) answer(response, 410, { kind: 'Status', code: 410, reason: 'Expired' })
+        else answer(response, 200, { ...api.list('Node', few), metadata: { resourceVersion: '50' } })
+        if (request.path.endsWith('nodes') && !request.query.has('watch') && ++lists === 3) api.fault = undefined
+      }
+      api.cut()
+      await until('three such lists', () => lists === 3)
+    },
+  },
+  {
     name: 'errors, nonsense and half answers',
     async run({ api }) {
       let answers = 0
