@@ -50,6 +50,15 @@ test('ADD in order: the pair, then host end, sysctls, addresses, and only then t
   assert.deepEqual(first.kind === 'link' && first.peer, { name: 'eth0', netns: '/run/netns/x', mac: '0a:58:0a:f4:01:05', mtu: 1450 })
 })
 
+test('where the MTU is too small for IPv6, nothing of it is set', () => {
+  const bridge = bridgeItems({ name: 'cni0', mac: '0a:58:0a:f4:01:01', mtu: 1250, gateways: ['10.244.1.1/24'] })
+  const lines = [...bridge.map(show), ...attachOps({ ...pod, mtu: 1250 }).map(showOp)]
+  assert.deepEqual(
+    lines.filter((line) => line.includes('ipv6')),
+    [],
+  )
+})
+
 test('an IPv6 address brings its sysctls, and a route without a gateway takes the one of its family', () => {
   const dual: Attachment = {
     ...pod,
