@@ -7,6 +7,7 @@ import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { nodeEnvironment, onNode } from '#lab/nodes/enter.ts'
 import { type Ran, run, tryRun } from '#lab/nodes/run.ts'
+import { netns } from '#lab/nodes/topology.ts'
 import { until } from '#lab/nodes/until.ts'
 import { labEntry, nodeBinary } from '#lab/repo.ts'
 import { type LabState, readState } from '#lab/state.ts'
@@ -74,12 +75,19 @@ async function cure(node: string, id: string): Promise<void> {
   for (const command of commands) await must(node, command)
 }
 
-/** curl-pod (k8s-ctr) asks the web pods of both workers. */
+let curls = ''
+/** curl-pod (k8s-ctr) asks the web pods of both workers, from its own network namespace. */
 async function podsReachEachOther(): Promise<void> {
-  const ips = await must('k8s-ctr', `kubectl get pod -l app=webpod -o jsonpath='{.items[*].status.podIP}'`)
-  const curls = ips.split(' ').map((ip) => `curl -sf -m 2 http://${ip}/`)
+  if (curls === '') {
+    const ips = await must('k8s-ctr', `kubectl get pod -l app=webpod -o jsonpath='{.items[*].status.podIP}'`)
+    const netns = await must('k8s-ctr', `grep -ho '"netns":"[^"]*"' $(grep -l default/curl-pod /run/twill/attachments/*) | cut -d'"' -f4`)
+    curls = ips
+      .split(' ')
+      .map((ip) => `nsenter --net=${netns.trim()} curl -sf -m 2 http://${ip}/`)
+      .join(' && ')
+  }
   await eventually(
-    () => on('k8s-ctr', `kubectl exec curl-pod -- sh -c '${curls.join(' && ')}'`),
+    () => on('k8s-ctr', curls),
     ({ status, stdout }) => status === 0 && stdout.split('Hostname: ').length === 3,
     'curl from pod to pods',
   )
@@ -93,10 +101,18 @@ after(async () => {
   await twillLab('down', '--name', lab)
 })
 
+/** Spares the test the pauses of a careful roll-out. */
+const atOnce = JSON.stringify({
+  spec: {
+    updateStrategy: { type: 'RollingUpdate', rollingUpdate: { maxUnavailable: '100%' } },
+    template: { spec: { containers: [{ name: 'kube-flannel', readinessProbe: { initialDelaySeconds: 0, periodSeconds: 1 } }] } },
+  },
+})
 const nodes = ['k8s-ctr', 'k8s-w1', 'k8s-w2']
 
 test('a new cluster with both traps: the address of the NAT card, and kubelets that announce it', async () => {
   await must('k8s-ctr', 'twill manifest --services --kube-api-url=https://192.168.10.100:6443 | kubectl apply -f -')
+  await must('k8s-ctr', `kubectl -n kube-flannel patch ds kube-flannel-ds -p '${atOnce}'`)
   await eventually(
     () => on('k8s-ctr', 'kubectl get node'),
     ({ stdout }) => stdout.match(/ Ready/g)?.length === 3,
@@ -131,6 +147,9 @@ const managed = {
     'flannel.alpha.coreos.com/public-ip': '192.168.10.109',
   },
 }
+/** On the switch between the nodes, which no node's root can reach. */
+const onSwitch = (line: string): Promise<string> => run(['nsenter', `--net=/run/netns/${netns.switch(lab)}`, 'sh', '-c', line])
+const noRules = 'iptables -P FORWARD ACCEPT; iptables -F; iptables -X'
 const stopAgent = `kill -STOP $(pgrep -f '^[^ ]*node [^ ]*/agent.mjs')`
 
 interface Case {
@@ -192,16 +211,18 @@ const cases: readonly Case[] = [
     ids: ['rp-filter-strict'],
     node: 'k8s-w1',
     broken: [
-      'ip link add eth2 link eth1 type macvlan && ip link set eth2 up && ip route add 192.168.10.102/32 dev eth2',
+      // Without ARP: whoever asks for 192.168.10.101 must not learn a MAC that is soon gone.
+      'ip link add eth2 link eth1 type macvlan && ip link set eth2 arp off up',
+      'ip neigh add 192.168.10.102 lladdr 08:00:27:00:01:66 dev eth2 && ip route add 192.168.10.102/32 dev eth2',
       'sysctl -w net.ipv4.conf.eth1.rp_filter=1',
     ],
     after: ['ip link del eth2', 'sysctl -w net.ipv4.conf.eth1.rp_filter=0'],
   },
   {
-    name: 'a port of the bridge with a larger MTU (agent stopped: it would repair it)',
+    name: 'the tunnel is larger than its uplink (agent stopped: it would repair it)',
     ids: ['mtu-mismatch', 'agent-stopped'],
     node: 'k8s-w1',
-    broken: [stopAgent, 'ip link set dev $(ip -br link show master cni0 | cut -d@ -f1 | head -1) mtu 9000'],
+    broken: [stopAgent, 'ip link set dev flannel.1 mtu 1500; sed -i s/1450/1500/ /run/flannel/subnet.env'],
   },
   {
     name: 'neighbor and FDB entry of a peer that moved (agent stopped: it would repair them)',
@@ -213,6 +234,77 @@ const cases: readonly Case[] = [
       `mac=$(bridge fdb show dev flannel.1 | grep 'dst 192.168.10.102' | cut -d' ' -f1); bridge fdb replace $mac dev flannel.1 dst 192.168.10.77 self permanent`,
     ],
   },
+  {
+    name: 'Docker drops by the policy of FORWARD',
+    ids: ['forward-drop'],
+    node: 'k8s-w1',
+    broken: [
+      `iptables -N DOCKER-USER; iptables -A FORWARD -j DOCKER-USER
+       iptables -A FORWARD -o docker0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+       iptables -A FORWARD -i docker0 ! -o docker0 -j ACCEPT
+       iptables -P FORWARD DROP`,
+    ],
+    after: [noRules],
+  },
+  {
+    name: 'ufw rejects in a chain of its own',
+    ids: ['forward-drop'],
+    node: 'k8s-w1',
+    broken: [
+      `iptables -N ufw-before-forward; iptables -A ufw-before-forward -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+       iptables -N ufw-reject-forward; iptables -A ufw-reject-forward -j REJECT --reject-with icmp-port-unreachable
+       iptables -A FORWARD -j ufw-before-forward; iptables -A FORWARD -j ufw-reject-forward`,
+    ],
+    after: [noRules],
+  },
+  {
+    name: 'firewalld rejects in nftables',
+    ids: ['forward-drop'],
+    node: 'k8s-w1',
+    broken: [
+      `nft -f - << 'EOF'
+table inet firewalld {
+  chain filter_FORWARD {
+    type filter hook forward priority 10; policy accept;
+    ct state { established, related } accept
+    jump filter_FORWARD_POLICIES
+    reject with icmpx admin-prohibited
+  }
+  chain filter_FORWARD_POLICIES { iifname "virbr0" accept; }
+}
+EOF`,
+    ],
+    after: ['nft delete table inet firewalld'],
+  },
+  {
+    name: 'the old iptables drops, which no trace shows',
+    ids: ['forward-drop'],
+    node: 'k8s-w1',
+    broken: ['iptables-legacy -P FORWARD DROP'],
+    after: ['iptables-legacy -P FORWARD ACCEPT; iptables-legacy -F'],
+  },
+  {
+    name: 'iptables drops what comes in',
+    ids: ['vxlan-blocked-in'],
+    node: 'k8s-w1',
+    broken: ['iptables -A INPUT -p udp --dport 8472 -j DROP'],
+    after: [noRules],
+  },
+  {
+    name: 'nftables drops what goes out',
+    ids: ['vxlan-blocked-out'],
+    node: 'k8s-w1',
+    broken: [`nft 'table inet site { chain out { type filter hook output priority 0; udp dport 8472 counter drop; }; }'`],
+    after: ['nft delete table inet site'],
+  },
+  {
+    name: 'both',
+    ids: ['vxlan-blocked'],
+    node: 'k8s-w1',
+    broken: ['iptables -A INPUT -p udp --dport 8472 -j DROP; iptables -A OUTPUT -p udp --dport 8472 -j DROP'],
+    after: [noRules],
+  },
+  { name: 'eth1', ids: ['interface-down'], node: 'k8s-w1', broken: ['ip link set eth1 down'] },
   {
     name: 'an agent whose socket was deleted',
     ids: ['agent-stopped'],
@@ -245,6 +337,7 @@ const cases: readonly Case[] = [
         },
       })}'`,
     ],
+    after: [`kubectl -n kube-flannel patch ds kube-flannel-ds -p '{"spec":{"updateStrategy":{"type":"RollingUpdate"}}}'`],
   },
   {
     name: 'a second pod network',
@@ -299,6 +392,29 @@ describe('found, mended word for word, and well again', () => {
       for (const line of after) await must(node, line)
     })
   }
+})
+
+test('vxlan-blocked-in: on the way between the nodes, where no command of this node helps', async () => {
+  await onSwitch(
+    `nft 'table bridge site { chain way { type filter hook forward priority 0; ip saddr 192.168.10.102 ip daddr 192.168.10.101 udp dport 8472 drop; }; }'`,
+  )
+  const { findings } = await doctor('k8s-w1')
+  await onSwitch('nft delete table bridge site')
+  assert.deepEqual(
+    findings.map(({ id, subject, fix }) => ({ id, subject, fix })),
+    [{ id: 'vxlan-blocked-in', subject: 'peer k8s-w2', fix: [] }],
+  )
+  await healthy('k8s-w1')
+})
+
+test('mtu-black-hole: a switch that drops large frames without a word', async () => {
+  const netConf = await must('k8s-ctr', `kubectl -n kube-flannel get cm kube-flannel-cfg -o jsonpath='{.data.net-conf\\.json}'`)
+  await onSwitch(`nft 'table bridge site { chain way { type filter hook forward priority 0; udp dport 8472 meta length > 1400 drop; }; }'`)
+  await cure('k8s-ctr', 'mtu-black-hole')
+  for (const node of nodes) await healthy(node)
+  await podsReachEachOther()
+  await onSwitch('nft delete table bridge site')
+  assert.ok(!netConf.includes('MTU'))
 })
 
 test('all nodes are well in the end', async () => {

@@ -119,8 +119,8 @@ export const findingTable = {
     why: 'Docker, ufw and firewalld deny forwarding by default; an accept in one table does not overrule a drop in another.',
   },
   'mtu-mismatch': {
-    what: 'an interface of the pod network has a larger MTU than the tunnel carries',
-    why: 'Small packets pass and large ones are lost: connections open, and hang at the first real answer.',
+    what: 'the tunnel, or what new pods are told, has a larger MTU than the interface to the other nodes carries',
+    why: 'Tunnel packets are cut in two, or dropped on the way: connections open, and are slow or hang at the first real answer.',
   },
   'mtu-black-hole': {
     what: 'packets of full size get lost between two nodes',

@@ -44,6 +44,7 @@ interface Meta {
 }
 interface DaemonSet extends Meta {
   readonly spec: {
+    readonly updateStrategy?: { readonly type?: string }
     readonly selector: { readonly matchLabels?: Readonly<Record<string, string>> }
     readonly template: {
       readonly spec: {
@@ -139,6 +140,7 @@ async function agentSet(set: DaemonSet, client: ApiClient, list: <T>(path: strin
     name,
     image: container?.image ?? '',
     args: container?.args ?? [],
+    onDelete: set.spec.updateStrategy?.type === 'OnDelete',
     pods: pods.map((pod) => ({ name: pod.metadata.name, node: pod.spec.nodeName ?? '', image: pod.spec.containers[0]?.image ?? '' })),
     ...(map !== undefined && netConf !== undefined && { config: { name: map, netConf } }),
   }

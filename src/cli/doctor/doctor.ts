@@ -6,7 +6,8 @@
 import { spawn } from 'node:child_process'
 import { createInterface } from 'node:readline/promises'
 import { askCluster } from '#cli/doctor/api.ts'
-import { type LocalFacts, lookAround, routesTo } from '#cli/doctor/node.ts'
+import { lookAround, routesTo } from '#cli/doctor/node.ts'
+import { probeForwarding, probePeers } from '#cli/doctor/probe.ts'
 import { painter, wrap } from '#cli/table.ts'
 import type { Diagnosis, DoctorDocument } from '#model/doctor.ts'
 import { examine } from '#plan/doctor/checks.ts'
@@ -24,20 +25,19 @@ export interface DoctorOptions {
 /** Gathers, judges, reports. @throws {TwillError} when this node cannot be looked at. */
 export async function doctor(o: DoctorOptions): Promise<DoctorDocument> {
   const [local, told] = await Promise.all([lookAround({ socket: o.socket }), o.kubeconfig ? askCluster(o.kubeconfig) : {}])
-  const facts = await completed({ ...local, ...told, probes: [] })
+  const known: Facts = { ...local, ...told, probes: [] }
+  const place = placeOf(known)
+  const routes = await routesTo(sourcesOf(place))
+  const probes = await probePeers(known, place, o.progress)
+  const forwarding = await probeForwarding(known, place)
+  const facts: Facts = { ...known, kernel: { ...known.kernel, routes }, probes, ...(forwarding && { forwarding }) }
   return {
     kind: 'TwillDoctor',
     version: 1,
-    node: placeOf(facts).node,
+    node: place.node,
     looked: { kernel: true, agent: facts.status !== undefined, cluster: facts.cluster !== undefined, peers: facts.probes.length },
     findings: examine(facts),
   }
-}
-
-/** With what can be asked only once it is known who the peers are. */
-async function completed(facts: LocalFacts & Pick<Facts, 'probes'>): Promise<Facts> {
-  const routes = await routesTo(sourcesOf(placeOf(facts)))
-  return { ...facts, kernel: { ...facts.kernel, routes } }
 }
 
 export const doctorExit = (document: DoctorDocument): 0 | 1 => (document.findings.length > 0 ? 1 : 0)

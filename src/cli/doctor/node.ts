@@ -79,10 +79,10 @@ function agentProcess(): AgentFacts['process'] {
   return undefined
 }
 
-async function lookIntoKernel(kernel: Kernel, devices: string[], links: readonly { name: string; mtu: number }[]): Promise<KernelFacts> {
+async function lookIntoKernel(kernel: Kernel, devices: string[], links: readonly { name: string }[]): Promise<KernelFacts> {
   const items = await kernel.dump({
     links: devices,
-    bridges: ['cni0'],
+    bridges: [],
     routeProtocol: 0,
     routeLinks: [],
     nftTables: [],
@@ -90,7 +90,6 @@ async function lookIntoKernel(kernel: Kernel, devices: string[], links: readonly
     files: [],
   })
   const of = <K extends string>(kind: K) => items.filter((item): item is Extract<typeof item, { kind: K }> => item.kind === kind)
-  const ports = of('port').map(({ dev }) => ({ dev, mtu: links.find(({ name }) => name === dev)?.mtu ?? 0 }))
   const sysctls: Record<string, string> = {}
   for (const path of sysctlsOf(links.map(({ name }) => name))) {
     const value = readSysctl(path)
@@ -98,7 +97,6 @@ async function lookIntoKernel(kernel: Kernel, devices: string[], links: readonly
   }
   return {
     links: of('link').filter(({ name }) => devices.includes(name)),
-    ports,
     neighbors: of('neighbor'),
     fdb: of('fdb'),
     sysctls,
@@ -132,7 +130,7 @@ function readFiles(paths: NodePaths): FileFacts {
     plugins: list(paths.binDir).filter((name) => executable(join(paths.binDir, name))),
     addresses: reservations(paths),
     ...(flags !== undefined && { kubelet: { path: paths.kubeletFlags, ...(nodeIp && { nodeIp }) } }),
-    programs: ['iptables', 'nft', 'ufw', 'firewall-cmd'].filter((name) =>
+    programs: ['iptables', 'iptables-nft', 'nft', 'ufw', 'firewall-cmd', 'ethtool'].filter((name) =>
       (process.env.PATH ?? '').split(':').some((dir) => executable(join(dir, name))),
     ),
   }
@@ -141,7 +139,7 @@ function readFiles(paths: NodePaths): FileFacts {
 function subnetEnv(path: string): FileFacts['subnetEnv'] {
   try {
     const { networks, subnets, mtu } = parseSubnetEnv(read(path) ?? '', path)
-    return { network: networks[0]!, subnet: subnets[0]!, mtu }
+    return { path, network: networks[0]!, subnet: subnets[0]!, mtu }
   } catch {
     return undefined // the CNI plugin says why, to whoever asks for a pod
   }
@@ -178,7 +176,7 @@ function reservations({ networks, results, runDir }: NodePaths): Reservation[] {
         const containerId = (read(path) ?? '').split('\n')[0]!.trim()
         const netns = attached.get(containerId)
         const live = netns !== undefined ? existsSync(netns) : containerId !== '' && cached.some((name) => name.includes(containerId))
-        return { path, address, containerId, live }
+        return { path, address, containerId, live, ...(live && netns !== undefined && { netns }) }
       }),
   )
 }

@@ -4,8 +4,9 @@ import { agentDown, agentsWord, versionSkew } from '#plan/doctor/agent.ts'
 import { addresses, apiTrouble, duplicatePublicIps, otherCnis, podCidrs, sharedNodeIps, unenforcedPolicies } from '#plan/doctor/cluster.ts'
 import type { Facts } from '#plan/doctor/facts.ts'
 import { conflists, leakedAddresses, missingPlugins } from '#plan/doctor/files.ts'
-import { bridgeUnseen, forwardingOff, mtuMismatch, staleVteps, strictReversePath } from '#plan/doctor/kernel.ts'
+import { bridgeUnseen, forwardingOff, mtuMismatch, staleVteps, strictReversePath, uplinkDown } from '#plan/doctor/kernel.ts'
 import { type Place, placeOf } from '#plan/doctor/place.ts'
+import { blackHoles, brokenChecksums, forwardDrops, silentPeers } from '#plan/doctor/ways.ts'
 
 export type Check = (facts: Facts, place: Place) => readonly Diagnosis[]
 
@@ -13,6 +14,7 @@ export type Check = (facts: Facts, place: Place) => readonly Diagnosis[]
 const checks: readonly Check[] = [
   apiTrouble,
   agentDown,
+  uplinkDown,
   duplicatePublicIps,
   addresses,
   sharedNodeIps,
@@ -25,6 +27,10 @@ const checks: readonly Check[] = [
   strictReversePath,
   mtuMismatch,
   staleVteps,
+  forwardDrops,
+  silentPeers,
+  blackHoles,
+  brokenChecksums,
   versionSkew,
   leakedAddresses,
   unenforcedPolicies,

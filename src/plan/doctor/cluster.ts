@@ -23,10 +23,18 @@ function takeInterface(set: AgentSet, dev: string): string[] {
   const at = set.args.findIndex((arg) => arg.startsWith('--iface='))
   const path = `/spec/template/spec/containers/0/args/${at < 0 ? '-' : at}`
   const patch = JSON.stringify([{ op: at < 0 ? 'add' : 'replace', path, value: `--iface=${dev}` }])
-  return [`kubectl -n ${set.namespace} patch ds ${set.name} --type=json -p ${word(patch)}`, rollout(set)]
+  return [`kubectl -n ${set.namespace} patch ds ${set.name} --type=json -p ${word(patch)}`, rolledOut(set)]
 }
 
-const rollout = (set: AgentSet): string => `kubectl -n ${set.namespace} rollout status ds ${set.name} --timeout=120s`
+/** Waits until every agent is of the changed template. */
+const rolledOut = ({ namespace, name, onDelete, pods }: AgentSet): string =>
+  onDelete
+    ? `kubectl -n ${namespace} delete pod ${pods.map((pod) => pod.name).join(' ')}`
+    : `kubectl -n ${namespace} rollout status ds ${name} --timeout=180s`
+
+/** Restarts every agent, one after the other. */
+export const restarted = (set: AgentSet): string[] =>
+  set.onDelete ? [rolledOut(set)] : [`kubectl -n ${set.namespace} rollout restart ds ${set.name}`, rolledOut(set)]
 
 export function duplicatePublicIps({ cluster, host }: Facts, { uplink }: Place): Diagnosis[] {
   const managed = cluster?.nodes.filter(isManaged) ?? []

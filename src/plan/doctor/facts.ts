@@ -33,8 +33,6 @@ export interface AgentFacts {
 export interface KernelFacts {
   /** Tunnel devices and bridges of the pod network, as they are. */
   readonly links: readonly LinkItem[]
-  /** Ports of cni0, with their MTU. */
-  readonly ports: readonly { readonly dev: string; readonly mtu: number }[]
   readonly neighbors: readonly NeighborItem[]
   readonly fdb: readonly FdbItem[]
   /** By path below /proc/sys; absent where there is none. */
@@ -44,7 +42,7 @@ export interface KernelFacts {
 }
 
 export interface FileFacts {
-  readonly subnetEnv?: { readonly network: string; readonly subnet: string; readonly mtu: number }
+  readonly subnetEnv?: { readonly path: string; readonly network: string; readonly subnet: string; readonly mtu: number }
   readonly confDir: string
   /** Names in the runtime's directory that it would read, in its order. */
   readonly confs: readonly { readonly name: string; readonly network: string; readonly plugins: readonly string[] }[]
@@ -65,6 +63,8 @@ export interface Reservation {
   readonly containerId: string
   /** A pod of this container is there: its network namespace exists. */
   readonly live: boolean
+  /** Where the pod's network namespace is, if this agent made it. */
+  readonly netns?: string
 }
 
 export interface ClusterFacts {
@@ -89,6 +89,8 @@ export interface AgentSet {
   readonly name: string
   readonly image: string
   readonly args: readonly string[]
+  /** A changed template reaches a node only when its pod is deleted. */
+  readonly onDelete: boolean
   readonly pods: readonly { readonly name: string; readonly node: string; readonly image: string }[]
   /** Where net-conf.json comes from. */
   readonly config?: { readonly name: string; readonly netConf: string }

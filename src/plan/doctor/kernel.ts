@@ -34,6 +34,19 @@ export function forwardingOff({ kernel: { sysctls } }: Facts, { node, tunnel, up
   )
 }
 
+export function uplinkDown({ host }: Facts, { node, uplink }: Place): Diagnosis[] {
+  if (!uplink || host.links.find(({ name }) => name === uplink.name)?.up !== false) return []
+  return [
+    diagnosis('interface-down', {
+      subject: `node ${node}`,
+      where: `link ${uplink.name}`,
+      text: `${uplink.name}, the interface to the other nodes, is down`,
+      remedy: 'Set it up. Routes that somebody added through it by hand must be added again.',
+      fix: [`ip link set dev ${uplink.name} up`],
+    }),
+  ]
+}
+
 export function bridgeUnseen({ kernel: { sysctls } }: Facts, { node }: Place): Diagnosis[] {
   const path = 'net/bridge/bridge-nf-call-iptables'
   const common = { subject: `node ${node}`, where: `sysctl ${path}` }
@@ -90,25 +103,28 @@ export const sourcesOf = ({ subnet, peers }: Place): string[] => [
 /** Some host of a subnet: 10.244.1.254 of 10.244.1.0/24. It need not exist. */
 const hostIn = (subnet: string): string => subnet.replace(/\.\d+\/\d+$/, '.254')
 
-export function mtuMismatch({ kernel }: Facts, { node, tunnel, uplink, podMtu }: Place): Diagnosis[] {
+/**
+ * The tunnel must fit into the uplink, and what new pods are told into the tunnel. Pods that still have a larger MTU are no fault: the
+ * tunnel's says so to them by ICMP. (Their host ends alone must not be lowered: what they send would vanish there.)
+ */
+export function mtuMismatch({ files }: Facts, { node, tunnel, uplink }: Place): Diagnosis[] {
   if (!tunnel || !uplink) return []
   const fits = uplink.mtu - VXLAN_OVERHEAD_BYTES
-  const wanted = Math.min(podMtu ?? fits, fits)
-  const bridge = kernel.links.find((link) => link.name === BRIDGE)
-  const devices = [
-    { dev: tunnel.name, mtu: tunnel.mtu ?? 0 },
-    ...(bridge ? [{ dev: BRIDGE, mtu: bridge.mtu ?? 0 }] : []),
-    ...kernel.ports,
-  ].filter(({ mtu }) => mtu > wanted)
-  return devices.map(({ dev, mtu }) =>
-    diagnosis('mtu-mismatch', {
-      subject: `node ${node}`,
-      where: `link ${dev}`,
-      text: `${dev} has MTU ${mtu}; ${uplink.name} has ${uplink.mtu}, which leaves ${fits} for a pod's packet in the tunnel, and pods are told ${podMtu ?? fits}`,
-      remedy: `Lower it. If ${uplink.name} should carry more, raise that instead, on every node and on the switch between, and restart the agents.`,
-      fix: [`ip link set dev ${dev} mtu ${wanted}`],
-    }),
-  )
+  const room = `${uplink.name} has MTU ${uplink.mtu}, which leaves ${fits} for a pod's packet in the tunnel`
+  const remedy = `Lower it. If ${uplink.name} should carry more, raise that instead, on every node and on the switch between, and restart the agents.`
+  const found: Diagnosis[] = []
+  if ((tunnel.mtu ?? 0) > fits) {
+    const text = `${tunnel.name} has MTU ${tunnel.mtu}; ${room}`
+    const fix = [`ip link set dev ${tunnel.name} mtu ${fits}`]
+    found.push(diagnosis('mtu-mismatch', { subject: `node ${node}`, where: `link ${tunnel.name}`, text, remedy, fix }))
+  }
+  if (files.subnetEnv && files.subnetEnv.mtu > fits) {
+    const { path, mtu } = files.subnetEnv
+    const text = `New pods are told MTU ${mtu}; ${room}`
+    const fix = [`sed -i s/^FLANNEL_MTU=.*/FLANNEL_MTU=${fits}/ ${path}`]
+    found.push(diagnosis('mtu-mismatch', { subject: `node ${node}`, where: path, text, remedy, fix }))
+  }
+  return found
 }
 
 export function staleVteps({ kernel }: Facts, { node, tunnel, peers }: Place): Diagnosis[] {
