@@ -148,9 +148,9 @@ const managed = {
   },
 }
 /** On the switch between the nodes, which no node's root can reach. */
-const onSwitch = (line: string): Promise<string> => run(['nsenter', `--net=/run/netns/${netns.switch(lab)}`, 'sh', '-c', line])
+const onSwitch = (line: string): Promise<string> => run(['nsenter', `--net=/run/netns/${netns.switch(lab, 0)}`, 'sh', '-c', line])
 const noRules = 'iptables -P FORWARD ACCEPT; iptables -F; iptables -X'
-const stopAgent = `kill -STOP $(pgrep -f '^[^ ]*node [^ ]*/agent.mjs')`
+const stopAgent = `kill -STOP $(pgrep -f '/agent[.]mjs')`
 
 interface Case {
   readonly name: string

@@ -72,7 +72,7 @@ function agentProcess(): AgentFacts['process'] {
   for (const name of readdirSync('/proc')) {
     if (!/^\d+$/.test(name)) continue
     const words = read(`/proc/${name}/cmdline`)?.split('\0')
-    if (!words?.[1]?.endsWith('/agent.mjs')) continue
+    if (!words?.[0]?.endsWith('node') || !words.some((one) => one.endsWith('/agent.mjs'))) continue
     const state = /\) (\w)/.exec(read(`/proc/${name}/stat`) ?? '')?.[1]
     return { pid: Number(name), stopped: state === 'T' }
   }

@@ -21,7 +21,7 @@ const status: StatusDocument = {
   objects: {},
   pods: 1,
   services: true,
-  repairs: { total: 0, recent: [] },
+  repairs: { total: 0, byKind: {}, recent: [], contested: [] },
   kernel: { release: '6.18', mutations: 0, features: [], refused: [] },
   api: { server: 'https://192.168.10.100:6443', connected: true },
 }
