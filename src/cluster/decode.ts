@@ -61,6 +61,9 @@ export function decodeService(raw: unknown): Service {
   const spec = service.fields('spec')
   const single = spec.text('clusterIP', '')
   const clusterIPs = spec.texts('clusterIPs')
+  const sticky = spec.choice('sessionAffinity', ['None', 'ClientIP'], 'None') === 'ClientIP'
+  const local = (field: string): boolean => spec.choice(field, ['Cluster', 'Local'], 'Cluster') === 'Local'
+  const unserved = unservedOf(service)
   return {
     namespace,
     name,
@@ -77,7 +80,21 @@ export function decodeService(raw: unknown): Service {
         ...(nodePort === 0 ? {} : { nodePort: port.port('nodePort') }),
       }
     }),
+    ...(sticky && { affinitySeconds: spec.fields('sessionAffinityConfig').fields('clientIP').seconds('timeoutSeconds', 10_800) }),
+    ...(local('internalTrafficPolicy') && { internalLocal: true }),
+    ...(local('externalTrafficPolicy') && { externalLocal: true }),
+    ...(unserved.length > 0 && { unserved }),
   }
+}
+
+/** What a service may ask for and Twill does not do. */
+function unservedOf(service: Reader): string[] {
+  const spec = service.fields('spec')
+  return [
+    ...(spec.has('externalIPs') ? ['spec.externalIPs'] : []),
+    ...(spec.number('healthCheckNodePort', 0) === 0 ? [] : ['spec.healthCheckNodePort']),
+    ...(service.fields('status').fields('loadBalancer').list('ingress').length === 0 ? [] : ['status.loadBalancer.ingress']),
+  ]
 }
 
 /** Undefined for a slice that leads nowhere by IP: of host names, or of no service. */
@@ -176,6 +193,13 @@ class Reader {
   number(name: string, otherwise: number): number {
     const value = this.#fields[name] ?? otherwise
     if (typeof value !== 'number') throw this.#wrong(name, 'a number')
+    return value
+  }
+
+  /** A time of at most a day. */
+  seconds(name: string, otherwise: number): number {
+    const value = this.number(name, otherwise)
+    if (!Number.isInteger(value) || value < 1 || value > 86_400) throw this.#wrong(name, 'seconds from 1 to 86400')
     return value
   }
 

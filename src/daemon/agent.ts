@@ -258,6 +258,7 @@ export class Agent {
     })
     this.plans = new Plans({ self, host, conf, flags, desired: this.steward.desired })
     this.plans.planNode()
+    this.plans.seeHost(host)
     this.#announceBell.ring('self')
   }
 
@@ -312,7 +313,9 @@ export class Agent {
   async #lookAgain(): Promise<void> {
     const result = await this.#derive(this.kernel!)
     this.waitingFor = 'missing' in result ? result.missing : undefined
-    if ('self' in result && JSON.stringify(result.self) !== JSON.stringify(this.plans!.self)) this.#adopt(result)
+    if (!('self' in result)) return
+    if (JSON.stringify(result.self) !== JSON.stringify(this.plans!.self)) this.#adopt(result)
+    else this.plans!.seeHost(result.host)
   }
 
   /** Last of all: whoever reads the conflist may ask for a pod at once. From then on it is kept, like every object of ours. */

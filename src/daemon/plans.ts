@@ -6,6 +6,7 @@ import type { EndpointSlice, Finding, Snapshot } from '#model/cluster.ts'
 import type { HostView } from '#model/kernel.ts'
 import type { PeerStatus } from '#model/status.ts'
 import type { Backend, Self } from '#plan/backends/backend.ts'
+import { bridgeFilter } from '#plan/bridge-filter.ts'
 import type { Desired } from '#plan/desired.ts'
 import type { Feud } from '#plan/feuds.ts'
 import { Faults } from '#plan/findings.ts'
@@ -13,12 +14,19 @@ import { alternatives } from '#plan/interface.ts'
 import { masqItems } from '#plan/masq.ts'
 import { nodeItems } from '#plan/node.ts'
 import { planPeer } from '#plan/peers.ts'
-import { endpointChains, endpointCount, serviceBase, serviceItems } from '#plan/services.ts'
+import { affinitiesOf, endpointCount, serviceFindings, serviceItems } from '#plan/service.ts'
+import { type Affinity, endpointChains, serviceBase } from '#plan/services.ts'
 import { type Trust, trustIn } from '#plan/sweep.ts'
 import { twillTable } from '#plan/table.ts'
 
 /** So many refusals are shown; a kernel that refuses all would fill the page. */
 const MAX_REFUSALS = 20
+
+/** What the rules must have for a service. */
+interface ServiceShape {
+  readonly endpoints: number
+  readonly affinities: readonly Affinity[]
+}
 
 export interface KernelReport {
   readonly refusals: readonly Refusal[]
@@ -40,9 +48,10 @@ export class Plans {
   readonly #mode: 'nftables' | 'iptables'
   readonly #desired: Desired
   /** Owners by kind that have been planned, with the endpoints that a service has at most. */
-  readonly #planned = { node: new Set<string>(), service: new Map<string, number>() }
+  readonly #planned = { node: new Set<string>(), service: new Map<string, ServiceShape>() }
   #trust: Trust = { nodes: false, services: false, pods: false }
   #endpoints = -1
+  #affinities: ReadonlyMap<string, Affinity> = new Map()
 
   constructor(o: { self: Self; host: HostView; conf: NetConf<Backend>; flags: Flags; desired: Desired }) {
     const { name, why } = o.self.uplink
@@ -69,7 +78,16 @@ export class Plans {
         mode: this.#mode,
       }),
     )
-    this.#planServiceBase(0)
+    this.#planServiceBase([])
+  }
+
+  /** What the host has that is not ours to make. */
+  seeHost(host: HostView): void {
+    const { items, findings } = this.#flags.services
+      ? bridgeFilter(this.self.node, host.bridgeFilter !== false)
+      : { items: [], findings: [] }
+    this.#desired.setOwner('bridge-filter', items)
+    this.faults.set('bridge-filter', findings)
   }
 
   /**
@@ -112,18 +130,24 @@ export class Plans {
     for (const slice of snapshot.endpointSlices.values()) slices.get(`${slice.namespace}/${slice.service}`)?.push(slice)
     for (const [name, own] of slices) {
       const service = snapshot.services.get(name)
-      if (service) this.#planned.service.set(name, endpointCount(service, own))
+      if (service) this.#planned.service.set(name, { endpoints: endpointCount(service, own), affinities: affinitiesOf(service) })
       else this.#planned.service.delete(name)
       this.#desired.setOwner(`service ${name}`, service ? serviceItems(service, own, this.self.node) : [])
+      this.faults.set(`service ${name}`, service ? serviceFindings(service) : [])
     }
-    this.#planServiceBase(Math.max(0, ...this.#planned.service.values()))
+    this.#planServiceBase([...this.#planned.service.values()])
   }
 
-  /** Chains for so many endpoints. They only grow while the agent lives: a service that scales down and up again moves no chain. */
-  #planServiceBase(endpoints: number): void {
-    if (endpoints <= this.#endpoints) return
+  /** Chains for so many endpoints, and memory for each kind of affinity. They only grow while the agent lives: a service that scales
+   * down and up again moves no chain. */
+  #planServiceBase(shapes: readonly ServiceShape[]): void {
+    const endpoints = shapes.reduce((most, shape) => Math.max(most, shape.endpoints), Math.max(0, this.#endpoints))
+    const affinities = new Map(this.#affinities)
+    for (const affinity of shapes.flatMap((shape) => shape.affinities)) affinities.set(`${affinity.family} ${affinity.seconds}`, affinity)
+    if (endpoints === this.#endpoints && affinities.size === this.#affinities.size) return
     this.#endpoints = endpoints
-    this.#desired.setOwner('services', this.#flags.services ? [...serviceBase(), ...endpointChains(endpoints)] : [])
+    this.#affinities = affinities
+    this.#desired.setOwner('services', this.#flags.services ? [...serviceBase([...affinities.values()]), ...endpointChains(endpoints)] : [])
   }
 
   /** What the kernel refuses, and who disagree with us or among each other, as findings. */

@@ -6,7 +6,8 @@ import { openNft } from '#kernel/nft.ts'
 import { NETLINK_NETFILTER, NetlinkSocket } from '#kernel/socket.ts'
 import { type Change, type Item, type NftChainItem, type Op, show } from '#model/kernel.ts'
 import { masqItems } from '#plan/masq.ts'
-import { endpointChains, serviceBase, serviceItems } from '#plan/services.ts'
+import { serviceItems } from '#plan/service.ts'
+import { endpointChains, serviceBase } from '#plan/services.ts'
 import { twillTable } from '#plan/table.ts'
 import { attributeMap, type Message } from '#wire/netlink.ts'
 import { getRules, NFNLGRP_NFTABLES } from '#wire/nftables/messages.ts'
@@ -74,7 +75,9 @@ const service = serviceItems(
     })),
   })),
 )
-const services = [...serviceBase(), ...endpointChains(2), ...service].filter(({ kind }) => kind !== 'flows')
+/** Of IPv6, nft cannot read back what it lists: see plan/services.ts. */
+const affinities = [60, 10_800].map((seconds) => ({ family: 4, seconds }) as const)
+const services = [...serviceBase(affinities), ...endpointChains(2), ...service].filter(({ kind }) => kind !== 'flows')
 /** Every form that a rule can have. */
 const zoo: NftChainItem = {
   kind: 'nft-chain',
@@ -145,13 +148,28 @@ test('nft lists it all, in our words', () => {
   assert.equal(json.nftables.filter((each) => 'chain' in each).length, all.filter((item) => item.kind === 'nft-chain').length)
 })
 
+test('session affinity of IPv6 is taken by the kernel, given back the same, and listed by nft', async () => {
+  const sticky = serviceBase([...affinities, { family: 6, seconds: 60 }])
+  assert.deepEqual(await apply(put(...sticky)), [])
+  const have = new Set(lines(await nft.dump([twillTable])))
+  for (const item of sticky) assert.ok(have.has(show(item)), show(item))
+  assert.match(
+    cli('list', 'chain', 'inet', 'twill', 'affinity'),
+    /update @affinity-ipv6 \{ ip6 saddr \. ct original ip6 daddr \. meta l4proto/,
+  )
+  const gone = sticky.filter((item) => 'name' in item && /affinity.*ipv6/.test(item.name))
+  assert.deepEqual(await apply([...put(...serviceBase(affinities)), ...del(...gone)]), [])
+})
+
 test('what nft makes of its own text is read as our items', async () => {
   const text = cli('list', 'table', 'inet', 'twill')
   cli('delete', 'table', 'inet', 'twill')
   execFileSync('nft', ['-f', '-'], { input: text })
   const have = new Set(lines(await nft.dump([twillTable])))
-  // `th dport` after a protocol that nft knows nothing of reads back otherwise; no rule that we plan has it.
-  for (const line of lines(all.filter((item) => item !== zoo))) assert.ok(have.has(line), line)
+  // Two chains read back as other bytes (so they are mended once): nft leaves out the test of the family before `ct original` in a
+  // key, and has its own reading of `th dport` after a protocol without ports.
+  const otherwise = (item: Item): boolean => 'name' in item && ['affinity', 'zoo'].includes(item.name)
+  for (const line of lines(all.filter((item) => !otherwise(item)))) assert.ok(have.has(line), line)
   assert.deepEqual(await apply(put(...all)), [])
   assert.deepEqual(lines(await nft.dump([twillTable])), lines(all))
 })

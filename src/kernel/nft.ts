@@ -34,7 +34,7 @@ export interface Nft {
   /** Carries out `ops`, whose items must be nf_tables items; order within one call does not matter, a later op on the same
    * object wins over an earlier one. One outcome an op, in order. */
   apply(ops: readonly Op[]): Promise<Outcome[]>
-  /** What a map of a table last dumped holds now: packets may fill it. Nothing if there is no such map. */
+  /** What a map holds now: packets may fill it. Nothing if there is no such map. */
   elements(map: MapRef): Promise<NftElementItem[]>
   /** Takes one notification of NFNLGRP_NFTABLES; gives what a transaction changed in the tables last dumped once its last
    * message has come. A deleted table, set or map takes its content along unsaid: then `overrun` asks for a new dump. */
@@ -100,7 +100,14 @@ class NftConnection implements Nft {
   }
 
   async #elements(map: NftMapItem): Promise<NftElementItem[]> {
-    const listed = (await this.#socket.dump(nft.getElements(map))).map((message) => this.#mirror.decode(message))
+    const messages = await this.#socket.dump(nft.getElements(map))
+    const listed = messages.map((message) =>
+      nft.decodeNft(
+        message,
+        () => true,
+        () => map,
+      ),
+    )
     return elementItems(
       map,
       listed.flatMap((message) => (message?.kind === 'elements' ? message.elements : [])),
@@ -108,7 +115,8 @@ class NftConnection implements Nft {
   }
 
   async elements(ref: MapRef): Promise<NftElementItem[]> {
-    const map = this.#mirror.map(ref, ref.map)
+    const any: NftElementItem = { kind: 'nft-element', ...ref, key: [] }
+    const map = (await this.#mapsOf([{ verb: 'put', item: any }])).get(mapKeyOf(any))
     return map ? await this.#elements(map) : []
   }
 

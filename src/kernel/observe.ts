@@ -10,6 +10,9 @@ import { decodeLink, dumpLinks, type Link } from '#wire/rtnetlink/link.ts'
 import { decodeNeighbor, dumpFdb, dumpNeighbors } from '#wire/rtnetlink/neighbor.ts'
 import { decodeRoute, dumpRoutes, lookupRoute, type Route, RT_TABLE_MAIN } from '#wire/rtnetlink/route.ts'
 
+/** There as long as br_netfilter is loaded. */
+const BRIDGE_FILTER = 'net/bridge/bridge-nf-call-iptables'
+
 const present = <T>(list: readonly (T | undefined)[]): T[] => list.filter((one) => one !== undefined)
 
 async function links(socket: NetlinkSocket): Promise<LinkTable> {
@@ -66,6 +69,7 @@ export async function observeHost(socket: NetlinkSocket): Promise<HostView> {
   const table = await links(socket)
   const name = (index: number): string => table.name(index) ?? ''
   return {
+    bridgeFilter: readSysctl(BRIDGE_FILTER) !== undefined,
     links: [...table.all()].map(({ index, name, mtu, mac, up, kind }) => ({
       index,
       name,

@@ -48,6 +48,14 @@ export interface Service {
   /** Empty for headless and ExternalName services. */
   readonly clusterIPs: readonly string[]
   readonly ports: readonly ServicePort[]
+  /** sessionAffinity ClientIP: for so long after its last connection a client is sent to the same endpoint. */
+  readonly affinitySeconds?: number
+  /** internalTrafficPolicy Local: connections to a cluster address are served by endpoints on the node, or not at all. */
+  readonly internalLocal?: boolean
+  /** externalTrafficPolicy Local: the same of node ports; and the endpoint sees the client's address. */
+  readonly externalLocal?: boolean
+  /** Fields that ask for what Twill does not serve. */
+  readonly unserved?: readonly string[]
 }
 
 /** discovery.k8s.io/v1 EndpointSlice. */

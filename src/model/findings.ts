@@ -67,6 +67,10 @@ export const findingTable = {
     what: 'NetworkPolicy objects that nobody enforces',
     why: 'They read as if traffic were denied, while every packet passes.',
   },
+  'service-part-unserved': {
+    what: 'a service asks for something that Twill does not serve: external IPs, load balancer addresses, a health check port',
+    why: 'Connections to that address or port are not answered; the cluster address and node ports are.',
+  },
   // The way to the API.
   'api-unreachable': {
     what: 'the API server does not answer',

@@ -326,6 +326,8 @@ export interface HostView {
   readonly links: readonly HostLink[]
   readonly addresses: readonly HostAddress[]
   readonly routes: readonly HostRoute[]
+  /** False if bridged packets cannot be shown to the firewall: the module br_netfilter is not loaded. */
+  readonly bridgeFilter?: boolean
 }
 
 /** rtm_protocol of every route of ours: above the values that rt_protos reserves, and free there (RTPROT_* in linux/rtnetlink.h). */

@@ -7,9 +7,11 @@ import { Probe, type Question } from '#kernel/probe.ts'
 import { sweepTempNetns, tempNetns } from '#kernel/temp-netns.ts'
 import type { EndpointSlice, Service } from '#model/cluster.ts'
 import { type Item, keyOf, type Op, type Scope, show } from '#model/kernel.ts'
+import { bridgeFilter } from '#plan/bridge-filter.ts'
 import { inOrder } from '#plan/diff.ts'
 import { masqItems } from '#plan/masq.ts'
-import { endpointChains, serviceBase, serviceItems } from '#plan/services.ts'
+import { serviceItems } from '#plan/service.ts'
+import { endpointChains, serviceBase } from '#plan/services.ts'
 import { twillTable } from '#plan/table.ts'
 
 sys.unshare(CLONE_NEWNET)
@@ -231,6 +233,187 @@ test('a UDP client that keeps its port follows the endpoints', async () => {
   for (const f of families) assert.equal(await ask(f), 'ECONNREFUSED', 'the last endpoint went')
 })
 
+const NODE_PORT = 30080
+const exposed: Service = {
+  ...service,
+  type: 'NodePort',
+  ports: [
+    { name: 'http', protocol: 'TCP', port: 80, nodePort: NODE_PORT },
+    { name: 'dns', protocol: 'UDP', port: 53, nodePort: NODE_PORT },
+  ],
+}
+/** Asks `to` for its node port over TCP and UDP. */
+const knock = async (who: string, to: string, fromPort?: number): Promise<string[]> => [
+  await probes.get(who)!.ask({ protocol: 'tcp', to, port: NODE_PORT }),
+  await probes.get(who)!.ask({ protocol: 'udp', to, port: NODE_PORT, ...(fromPort && { fromPort }) }),
+]
+
+test('a node port answers on each address of the node, to all, under an address that endpoints can answer', async () => {
+  await want([...base(2), ...serviceItems(exposed, slices(at('b')))])
+  for (const f of families) {
+    const seen = [`b ${f.gateway}`, `b ${f.gateway}`]
+    for (const to of [f.uplink, f.gateway, f.other]) {
+      assert.deepEqual(await knock('a', to), seen, `a ${to}`)
+      assert.deepEqual(await knock('node', to), seen, `node ${to}`)
+    }
+    assert.deepEqual(await knock('c', f.uplink), seen)
+  }
+  await want([...base(2), ...serviceItems(exposed, slices(at('c')))])
+  for (const f of families) {
+    const seen = [`c ${f.uplink}`, `c ${f.uplink}`]
+    for (const who of ['a', 'node', 'c']) assert.deepEqual(await knock(who, f.uplink), seen, who)
+  }
+  await want([...base(2), ...serviceItems(exposed, slices(at('a')))])
+  for (const f of families) assert.deepEqual(await knock('a', f.uplink), [`a ${f.gateway}`, `a ${f.gateway}`], 'itself')
+})
+
+test('a node port is of the node: not of pods, not of the loopback', async () => {
+  // TCP alone: the kernel limits how often it says ICMP port unreachable to one host.
+  const refused = async (who: string, to: string): Promise<void> =>
+    assert.equal(await probes.get(who)!.ask({ protocol: 'tcp', to, port: NODE_PORT }), 'ECONNREFUSED', `${who} ${to}`)
+  await want([...base(2), ...serviceItems(exposed, slices(at('b')))])
+  for (const f of families) await refused('a', f.b)
+  for (const to of ['127.0.0.1', '::1']) await refused('node', to)
+  await want([...base(2), ...serviceItems(exposed, slices())])
+  for (const f of families) await refused('c', f.uplink)
+})
+
+test('a UDP client of a node port that keeps its port follows the endpoints', async () => {
+  const ask = async (f: Net): Promise<string> => (await knock('c', f.uplink, 41000 + f.number))[1]!
+  for (const [pod, seen] of [
+    ['b', 'b'],
+    ['a', 'a'],
+  ] as const) {
+    await want([...base(2), ...serviceItems(exposed, slices(at(pod)))])
+    for (const f of families) assert.equal(await ask(f), `${seen} ${f.gateway}`)
+  }
+})
+
+/** The endpoints' nodes: c is elsewhere. */
+const placed = (...those: Pod[]): EndpointSlice[] =>
+  slices(...those.map(at)).map((slice) => ({
+    ...slice,
+    endpoints: slice.endpoints.map((endpoint, i) => ({ ...endpoint, nodeName: those[i] === 'c' ? 'there' : 'here' })),
+  }))
+
+test('externalTrafficPolicy Local: endpoints here alone, and they see the client; none here: no answer', async () => {
+  const local = { ...exposed, externalLocal: true }
+  await want([...base(2), ...serviceItems(local, placed('b', 'c'), 'here')])
+  for (const f of families) for (let i = 0; i < 6; i++) assert.deepEqual(await knock('c', f.uplink), [`b ${f.router}`, `b ${f.router}`])
+  await want([...base(2), ...serviceItems(local, placed('c'), 'here')])
+  const answers = families.map((f) => probes.get('c')!.ask({ protocol: 'tcp', to: f.uplink, port: NODE_PORT }))
+  assert.deepEqual(await Promise.all(answers), ['silence', 'silence'])
+  for (const f of families)
+    assert.match(await probes.get('a')!.ask({ protocol: 'tcp', to: f.clusterIp, port: 80 }), /^c /, 'its address serves on')
+})
+
+test('internalTrafficPolicy Local: a service address by endpoints here alone', async () => {
+  await want([...base(2), ...serviceItems({ ...exposed, internalLocal: true }, placed('b', 'c'), 'here')])
+  await each(async (f, ask, label) => {
+    for (let i = 0; i < 6; i++) assert.equal(await ask('a'), `b ${f.a}`, label)
+  })
+  for (const f of families) {
+    const seen = new Set<string>()
+    for (let i = 0; i < 40 && seen.size < 2; i++) seen.add((await knock('c', f.uplink))[0]!)
+    assert.deepEqual([...seen].toSorted(), [`b ${f.gateway}`, `c ${f.uplink}`], 'node ports by all')
+  }
+})
+
+const sticky: Service = { ...exposed, affinitySeconds: 60 }
+const stickyBase = (seconds = 60): Item[] => [
+  ...serviceBase(families.map(({ number: family }) => ({ family, seconds }))),
+  ...endpointChains(2),
+]
+/** What session affinity remembers of TCP: client, address and port asked, endpoint, seconds left. */
+function remembered(f: Net): { client: string; asked: string; endpoint: string; left: number }[] {
+  const listed = run('nft', '-j', 'list', 'map', 'inet', 'twill', `affinity-ipv${f.number}`)
+  const [, { map }] = (
+    JSON.parse(listed) as { nftables: [unknown, { map: { elem?: [{ elem: { val: Concat; expires: number } }, Concat][] } }] }
+  ).nftables
+  return (map.elem ?? []).flatMap(([{ elem }, to]) => {
+    const [client = '', ip, protocol, port] = elem.val.concat
+    return protocol === 'tcp'
+      ? [{ client: String(client), asked: `${ip} ${port}`, endpoint: String(to.concat[0]), left: elem.expires }]
+      : []
+  })
+}
+interface Concat {
+  readonly concat: readonly (string | number)[]
+}
+
+test('session affinity: a client keeps its endpoint, by address and by node port, until that goes', async () => {
+  await want([...stickyBase(), ...serviceItems(sticky, slices(at('b'), at('c')))])
+  for (const f of families) {
+    for (const way of [
+      ...both.map((each) => ({ ...each, to: f.clusterIp })),
+      { protocol: 'tcp', to: f.uplink, port: NODE_PORT },
+    ] as const) {
+      for (const who of ['a', 'node', 'c']) {
+        if (who === 'c' && way.to === f.clusterIp) continue // it has no route there
+        const ask = (): Promise<string> => probes.get(who)!.ask(way)
+        const first = await ask()
+        for (let i = 0; i < 10; i++) assert.equal(await ask(), first, `${who} ${way.protocol} ${way.to}`)
+      }
+    }
+  }
+  const before = families.map((f) => remembered(f).map(({ client, asked, endpoint }) => `${client} ${asked} ${endpoint}`))
+  for (const clients of before) assert.equal(clients.length, 5, clients.join(', '))
+  // An agent that starts anew finds everything as it wants it, and leaves the memory alone.
+  const again = await openLinux()
+  const flows = [...present.values()].filter((item) => item.kind === 'flows')
+  const found = new Set((await again.dump({ ...scope, flows })).map(show))
+  for (const item of present.values()) assert.ok(found.has(show(item)), show(item))
+  await again.close()
+  assert.deepEqual(
+    families.map((f) => remembered(f).map(({ client, asked, endpoint }) => `${client} ${asked} ${endpoint}`)),
+    before,
+  )
+  // One endpoint goes: who was there finds the other, and stays when it comes back.
+  await want([...stickyBase(), ...serviceItems(sticky, slices(at('c')))])
+  for (const f of families) assert.ok(remembered(f).every(({ endpoint }) => endpoint === f.c))
+  for (const f of families) assert.match(await probes.get('a')!.ask({ protocol: 'tcp', to: f.clusterIp, port: 80 }), /^c /)
+  await want([...stickyBase(), ...serviceItems(sticky, slices(at('b'), at('c')))])
+  for (const f of families) {
+    for (let i = 0; i < 10; i++) assert.match(await probes.get('a')!.ask({ protocol: 'tcp', to: f.clusterIp, port: 80 }), /^c /)
+  }
+  await want([...stickyBase(), ...serviceItems(exposed, slices(at('b'), at('c')))])
+  for (const f of families) assert.deepEqual(remembered(f), [], 'no affinity any more')
+})
+
+test('session affinity: an endpoint on the node itself; a new connection starts the time anew; it ends', async () => {
+  const onNode = slices((f) => f.uplink, at('b'))
+  await want([...stickyBase(2), ...serviceItems({ ...sticky, affinitySeconds: 2 }, onNode)])
+  const [f] = families
+  const ask = (): Promise<string> => probes.get('a')!.ask({ protocol: 'tcp', to: f.clusterIp, port: 80 })
+  const who = await ask()
+  for (let i = 0; i < 10; i++) assert.equal(await ask(), who)
+  const deadline = Date.now() + 10_000
+  const until = async (done: () => boolean): Promise<void> => {
+    while (!done()) {
+      assert.ok(Date.now() < deadline)
+      await new Promise((resolve) => setTimeout(resolve, 50))
+    }
+  }
+  await until(() => remembered(f).every(({ left }) => left < 1))
+  await ask()
+  assert.ok(remembered(f).some(({ left }) => left >= 1))
+  await until(() => remembered(f).length === 0)
+})
+
+test('a pod reaches an endpoint on its own node only if the bridge shows its packets to the firewall', async () => {
+  await want([...base(2), ...serviceItems(service, slices(at('b')))])
+  const answers = (): Promise<string[]> =>
+    Promise.all(families.map((f) => probes.get('a')!.ask({ protocol: 'tcp', to: f.clusterIp, port: 80 })))
+  const { items } = bridgeFilter('here', true)
+  for (const item of items) run('sysctl', '-qw', `${(item as { path: string }).path}=0`)
+  for (const answer of await answers()) assert.doesNotMatch(answer, /^b /)
+  await apply(items.map((item) => ({ verb: 'put', item })))
+  assert.deepEqual(
+    await answers(),
+    families.map((f) => `b ${f.a}`),
+  )
+})
+
 test('a service without ready endpoints refuses at once', async () => {
   await want([...base(2), ...serviceItems(service, slices())])
   for (const who of ['a', 'node']) {
@@ -263,8 +446,8 @@ test('a change touches the elements of its service only, and a deleted service i
     serviceItems({ ...service, name: `o${i}`, clusterIPs: [`10.97.0.${i}`] }, slices(at('b'), at('c'))),
   ).flat()
   await want([...base(2), ...others, ...serviceItems(service, slices(at('b')))])
-  // Two protocols in two families: the count of the service, one more endpoint, and that endpoint's way to itself; UDP flows.
-  assert.equal(await want([...base(2), ...others, ...serviceItems(service, slices(at('b'), at('c')))]), 4 * 3 + 2)
+  // Two protocols in two families: the count of the service, one more endpoint; UDP flows; that endpoint's way to itself (IPv4 has it).
+  assert.equal(await want([...base(2), ...others, ...serviceItems(service, slices(at('b'), at('c')))]), 4 * 2 + 2 + 1)
   assert.equal(await want([...base(2), ...others, ...serviceItems(service, slices(at('b'), at('c')))]), 0)
   await want([...base(2), ...others])
   const questions = families.flatMap((f) => both.map((way) => ({ ...way, to: f.clusterIp })))

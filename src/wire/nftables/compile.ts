@@ -1,10 +1,11 @@
 /** A rule's text to expressions: reads word by word. What the words may be is in rules.ts. @module */
+import { parseDuration } from '#base/duration.ts'
 import type { NftFamily, NftRule } from '#model/kernel.ts'
 import { maskCidr, parseCidr } from '#net/ip.ts'
 import { wireError } from '#wire/errors.ts'
 import type { Expression } from '#wire/nftables/expressions.ts'
 import { families, type IpFamily, leading, metaNfproto, type Selector, takeSelector, takeVerdict } from '#wire/nftables/selectors.ts'
-import { padded, parseDuration, parseValue, types } from '#wire/nftables/types.ts'
+import { padded, parseValue, types } from '#wire/nftables/types.ts'
 
 const EQ = 0
 const NEQ = 1

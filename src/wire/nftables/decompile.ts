@@ -3,11 +3,12 @@
  * compiles to the same bytes again.
  * @module
  */
+import { formatDuration } from '#base/duration.ts'
 import type { NftFamily, NftRule } from '#model/kernel.ts'
 import { formatCidr } from '#net/ip.ts'
 import type { Expression } from '#wire/nftables/expressions.ts'
 import { families, type IpFamily, metaNfproto, type Selector, selectorOf, verdictText } from '#wire/nftables/selectors.ts'
-import { formatDuration, types } from '#wire/nftables/types.ts'
+import { types } from '#wire/nftables/types.ts'
 
 interface Loaded {
   readonly name: string

@@ -9,7 +9,7 @@
  *                SELECTOR [. SELECTOR]… [!=] @SET
  *     selector   meta mark, meta l4proto, meta nfproto, iifname, oifname, ip saddr, ip daddr, ip6 saddr, ip6 daddr, th sport,
  *                th dport, ct state, ct status, ct mark, ct original ip|ip6 saddr|daddr, ct original proto-dst,
- *                fib saddr|daddr type,
+ *                ct reply proto-src, fib saddr|daddr type,
  *                numgen random mod N
  *     statement  accept, drop, return, jump CHAIN, goto CHAIN, masquerade [fully-random],
  *                SELECTOR [. SELECTOR]… vmap @MAP, reject (ICMP port unreachable), reject with tcp reset,

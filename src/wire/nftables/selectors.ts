@@ -28,7 +28,7 @@ const NETWORK_HEADER = 1
 const addressLengths = [families.ip.bytes, families.ip6.bytes]
 const networkHeader = (offset: number, length: number): Expression => ({ name: 'payload', base: NETWORK_HEADER, offset, length })
 const transportHeader = (offset: number): Expression => ({ name: 'payload', base: 2, offset, length: 2 })
-/** NFT_CT_SRC_IP, …, NFT_CT_PROTO_DST; direction 0 is the original one. */
+/** NFT_CT_SRC_IP, …, NFT_CT_PROTO_SRC, NFT_CT_PROTO_DST; direction 0 is the original one. */
 const ctOriginal = (key: number): Expression => ({ name: 'ct', key, direction: 0 })
 /** NFT_FIB_RESULT_ADDRTYPE of the source (1) or destination (2) address. */
 const addressType = (flags: number): Expression => ({ name: 'fib', result: 3, flags })
@@ -53,6 +53,7 @@ const selectors: ReadonlyMap<string, Selector> = new Map<string, Selector>([
   ...addresses('ip6', 21),
   ['th sport', { type: 'inet_service', load: transportHeader(0) }],
   ['th dport', { type: 'inet_service', load: transportHeader(2) }],
+  ['ct reply proto-src', { type: 'inet_service', load: { name: 'ct', key: 11, direction: 1 } }],
   ['ct original proto-dst', { type: 'inet_service', load: ctOriginal(12) }],
   ['ct state', { type: 'ct_state', load: { name: 'ct', key: 0 } }],
   ['ct status', { type: 'ct_status', load: { name: 'ct', key: 2 } }],
