@@ -7,6 +7,7 @@ import { createGzip, gzipSync } from 'node:zlib'
 import { type Clock, systemClock } from '#base/clock.ts'
 import { silentLog } from '#base/log.ts'
 import { type Cluster, openCluster } from '#cluster/cluster.ts'
+import { decodeService } from '#cluster/decode.ts'
 import { answer, eventLine, type Handler, nodeList, nodeObject, startServer, type TestServer } from '#cluster/testserver.ts'
 
 /** Real time, but no back-off: waits are short and ordered. */
@@ -366,3 +367,35 @@ test('abort before the first sync rejects start', async (t) => {
   stop.abort(new Error('enough'))
   await assert.rejects(started, /enough/)
 })
+
+const shapes: { what: string; spec: object; status?: object; want: object | undefined }[] = [
+  { what: 'session affinity: three hours unless said', spec: { sessionAffinity: 'ClientIP' }, want: { affinitySeconds: 10_800 } },
+  {
+    what: 'session affinity: its time',
+    spec: { sessionAffinity: 'ClientIP', sessionAffinityConfig: { clientIP: { timeoutSeconds: 60 } } },
+    want: { affinitySeconds: 60 },
+  },
+  { what: 'no affinity', spec: { sessionAffinity: 'None', sessionAffinityConfig: { clientIP: { timeoutSeconds: 60 } } }, want: {} },
+  {
+    what: 'policies',
+    spec: { internalTrafficPolicy: 'Local', externalTrafficPolicy: 'Local' },
+    want: { internalLocal: true, externalLocal: true },
+  },
+  {
+    what: 'what is not served',
+    spec: { externalIPs: ['192.0.2.1'], healthCheckNodePort: 30000 },
+    status: { loadBalancer: { ingress: [{ ip: '192.0.2.2' }] } },
+    want: { unserved: ['spec.externalIPs', 'spec.healthCheckNodePort', 'status.loadBalancer.ingress'] },
+  },
+  { what: 'no time', spec: { sessionAffinity: 'ClientIP', sessionAffinityConfig: { clientIP: { timeoutSeconds: 0 } } }, want: undefined },
+]
+for (const { what, spec, status = {}, want } of shapes) {
+  test(`a service decodes: ${what}`, () => {
+    const raw = { metadata: { namespace: 'default', name: 'web' }, spec: { clusterIP: '10.96.0.10', ...spec }, status }
+    if (want === undefined) assert.throws(() => decodeService(raw), { code: 'ERR_OBJECT_SHAPE' })
+    else {
+      const base = { namespace: 'default', name: 'web', type: 'ClusterIP', clusterIPs: ['10.96.0.10'], ports: [] }
+      assert.deepEqual(decodeService(raw), { ...base, ...want })
+    }
+  })
+}

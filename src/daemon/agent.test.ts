@@ -353,3 +353,59 @@ test('services: planned once services and slices are both whole; chains by endpo
   assert.ok(shown.includes('put element inet twill service-ipv4 { 10.96.0.99 . tcp . 80 : goto endpoints-2 }'))
   assert.ok(has(life, 'chain inet twill endpoints-2'))
 })
+
+const dns = {
+  namespace: 'kube-system',
+  name: 'kube-dns',
+  type: 'ClusterIP',
+  clusterIPs: ['10.96.0.10'],
+  ports: [{ name: 'dns', protocol: 'UDP', port: 53 }],
+  unserved: ['spec.externalIPs'],
+} as const
+const serving = (_: TestKernel, cluster: FakeCluster): void => void cluster.services.set('kube-system/kube-dns', dns)
+
+test('services: bridged packets are shown to the firewall; without br_netfilter a finding says what to do', async (t) => {
+  const argv = ['--iface=eth1', '--services']
+  const with_ = live(t, { argv, before: serving })
+  await settled(with_)
+  assert.ok(has(with_, 'sysctl net/bridge/bridge-nf-call-iptables'))
+  assert.deepEqual(
+    statusOf(with_.agent).findings.map(({ id, subject }) => `${id} ${subject}`),
+    ['service-part-unserved service kube-system/kube-dns'],
+  )
+  const without = live(t, { argv, before: serving, host: { ...host, bridgeFilter: false } })
+  await settled(without)
+  assert.ok(!has(without, 'sysctl net/bridge'))
+  const [finding] = statusOf(without.agent).findings
+  assert.equal(finding!.id, 'br-netfilter-missing')
+  assert.match(finding!.remedy, /modprobe br_netfilter/)
+  const off = live(t, { host: { ...host, bridgeFilter: false } })
+  await settled(off)
+  assert.deepEqual(statusOf(off.agent).findings, [])
+})
+
+test('services: flows that outlived a dead agent end at the next start; where none did, nothing is done', async (t) => {
+  const argv = ['--iface=eth1', '--services']
+  const first = live(t, { argv, before: serving })
+  await settled(first)
+  await first.stop()
+  const items = first.kernel.observe()
+  const idle = live(t, { argv, items, nodes: [...first.cluster.nodes.values()], before: serving })
+  await settled(idle)
+  assert.equal(idle.kernel.mutations, 0)
+  await idle.stop()
+  const stale = live(t, {
+    argv,
+    items,
+    nodes: [...first.cluster.nodes.values()],
+    before: (kernel, cluster) => {
+      serving(kernel, cluster)
+      kernel.outlive({ kind: 'flows', memory: 'conntrack', protocol: 'udp', ip: '10.96.0.10', port: 53, targets: [] })
+    },
+  })
+  await settled(stale)
+  assert.deepEqual(
+    stale.steps.filter((step) => step.startsWith('put')),
+    ['put flows udp 10.96.0.10 . 53 lead to nobody'],
+  )
+})
