@@ -21,6 +21,7 @@ const server = await startCniServer({
   kernel: {
     commit: (_owner, _wanted, ops: readonly Op[]) => kernel.apply(ops),
     release: (_owner, ops: readonly Op[]) => kernel.apply(ops),
+    deviceTo: async (ip) => (await kernel.routeTo(ip))?.dev,
     linkMac: async (name) => (await kernel.host()).links.find((link) => link.name === name)?.mac,
   },
   takeLock: (path) => lockFile(path, systemClock),
@@ -28,6 +29,7 @@ const server = await startCniServer({
   log: openLog('cni-agent', process.env.CNI_AGENT_LOG === 'info' ? 'info' : 'error'),
   flannel: { subnetFile: `${dir}/subnet.env`, dataDir: `${dir}/flannel` },
   networksDir: `${dir}/networks`,
+  resultsDir: `${dir}/results`,
 })
 process.stdout.write('ready\n')
 process.stdin.resume().once('end', () => {

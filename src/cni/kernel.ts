@@ -8,4 +8,13 @@ export interface PodKernel {
   release(owner: string, ops: readonly Op[]): Promise<readonly Outcome[]>
   /** The MAC of a device of the agent's namespace; undefined if there is none of that name. */
   linkMac(name: string): Promise<string | undefined>
+  /** The node's device by which packets to `ip` leave; undefined if there is no route. */
+  deviceTo(ip: string): Promise<string | undefined>
 }
+
+/** Takes what the reference plugins left in the node's firewall for one interface. @returns how much there was. */
+export type RemoveReferenceRules = (key: {
+  readonly network: string
+  readonly containerId: string
+  readonly ifname: string
+}) => Promise<number>

@@ -95,6 +95,11 @@ export class Network {
     return this.#result(attachment, reservations, dns)
   }
 
+  /** True if the interface is one of ours. */
+  has(target: Target): boolean {
+    return this.#o.attachments.get(target) !== undefined
+  }
+
   /** DEL of the bridge plugin; succeeds when there is nothing (left) to do.
    * @param ipam  The `ipam` object of the configuration. */
   async del(target: Target, ipam: JsonObject): Promise<void> {
@@ -275,7 +280,7 @@ export function requireNetns(path: string): void {
   if (problem !== undefined) throw new CniError(cniCode.generic, `failed to open netns "${path}": ${problem}`)
 }
 
-function podNameOf(args: string): string | undefined {
+export function podNameOf(args: string): string | undefined {
   const pairs = parseArgs(args)
   const [namespace, name] = [pairs.get('K8S_POD_NAMESPACE'), pairs.get('K8S_POD_NAME')]
   return namespace && name ? `${namespace}/${name}` : undefined

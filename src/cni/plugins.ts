@@ -4,8 +4,8 @@
  * @module
  */
 import { existsSync } from 'node:fs'
-import { int, type JsonObject, list, object, struct, text } from '#cni/decode.ts'
-import { CniError, cniCode, unsupported } from '#cni/failure.ts'
+import { type JsonObject, object, struct } from '#cni/decode.ts'
+import { CniError, cniCode } from '#cni/failure.ts'
 import {
   delegateConf,
   type FlannelPaths,
@@ -17,8 +17,10 @@ import {
   requireOurDelegate,
   saveScratch,
 } from '#cni/flannel.ts'
-import type { PodKernel } from '#cni/kernel.ts'
-import { demand, type Network, netnsProblem, requireNetns } from '#cni/network.ts'
+import type { HostPorts } from '#cni/hostports.ts'
+import type { PodKernel, RemoveReferenceRules } from '#cni/kernel.ts'
+import { demand, type Network, netnsProblem, podNameOf, requireNetns } from '#cni/network.ts'
+import { checkPorts, mapPorts } from '#cni/portmap.ts'
 import type { CniCall } from '#cni/request.ts'
 import { type CniResult, parseResult, printResult } from '#cni/result.ts'
 import { loopbackOps } from '#plan/pod.ts'
@@ -27,6 +29,8 @@ export interface PluginContext {
   readonly network: Network
   readonly kernel: PodKernel
   readonly flannel: FlannelPaths
+  readonly hostPorts: HostPorts
+  readonly removeReferenceRules: RemoveReferenceRules
 }
 
 /** Carries out `call`. The text goes to stdout; DEL and CHECK have none.
@@ -67,11 +71,12 @@ const flannel: Plugin = {
     removeScratch(conf.dataDir, call.containerId)
     throw added.status === 'rejected' ? added.reason : (kept as PromiseRejectedResult).reason
   },
-  async del(call, { network, flannel: paths }) {
+  async del(call, context) {
+    const { flannel: paths } = context
     const conf = parseFlannelConf(call.conf, paths)
     const delegate = loadScratch(conf.dataDir, call.containerId) ?? fallbackConf(call, conf)
     requireOurDelegate(delegate)
-    await network.del(call, ipamOf(delegate))
+    await detach(call, ipamOf(delegate), context)
     removeScratch(conf.dataDir, call.containerId)
   },
   check: (call, { network }) => network.requireAttached(call),
@@ -79,8 +84,15 @@ const flannel: Plugin = {
 
 const bridge: Plugin = {
   add: (call, { network }, signal) => network.add(call, call.conf, signal),
-  del: (call, { network }) => network.del(call, ipamOf(call.conf)),
+  del: (call, context) => detach(call, ipamOf(call.conf), context),
   check: (call, { network }) => network.requireAttached(call),
+}
+
+/** The interface goes, and what leads there: a runtime that does not name a pod's ports again at DEL never asks portmap for it. */
+async function detach(call: CniCall, ipam: JsonObject, { network, hostPorts, removeReferenceRules }: PluginContext): Promise<void> {
+  await hostPorts.remove(call)
+  if (!network.has(call)) await removeReferenceRules(call)
+  await network.del(call, ipam)
 }
 
 const hostLocal: Plugin = {
@@ -91,10 +103,18 @@ const hostLocal: Plugin = {
 
 /** Without a mapping it only hands on what the plugin before it made. */
 const portmap: Plugin = {
-  add(call) {
-    refuseMappings(call)
-    return Promise.resolve(requirePrevResult(call))
+  async add(call, { hostPorts, kernel }, signal) {
+    const prev = requirePrevResult(call)
+    await mapPorts(call, prev, hostPorts, (ip) => kernel.deviceTo(ip), podNameOf(call.args))
+    if (!signal.aborted) return prev
+    await hostPorts.remove(call)
+    throw new CniError(cniCode.tryAgainLater, 'the runtime went away during ADD')
   },
+  async del(call, { hostPorts, removeReferenceRules }) {
+    await hostPorts.remove(call)
+    await removeReferenceRules(call)
+  },
+  check: async (call, { hostPorts }) => checkPorts(call, hostPorts),
 }
 
 /** lo is up in the pod; ::1 is there wherever the kernel has IPv6. */
@@ -133,20 +153,4 @@ function requirePrevResult(call: CniCall): CniResult {
   if (!prev)
     throw new CniError(cniCode.generic, call.command === 'CHECK' ? 'Required prevResult missing' : 'must be called as chained plugin')
   return prev
-}
-
-const readMappings = struct({
-  runtimeConfig: struct({ portMappings: list(struct({ hostPort: int, containerPort: int, protocol: text })) }),
-})
-
-function refuseMappings(call: CniCall): void {
-  const mappings = readMappings(call.conf, 'PortMapConf').runtimeConfig?.portMappings ?? []
-  const hostPorts = mappings.map((one) => one.hostPort ?? 0).filter((port) => port > 0)
-  if (hostPorts.length > 0) {
-    throw unsupported(
-      'runtimeConfig.portMappings',
-      hostPorts,
-      'this version of Twill has no hostPorts yet: use a NodePort service or hostNetwork',
-    )
-  }
 }

@@ -31,6 +31,9 @@ class FakeKernel implements PodKernel {
     this.wanted.delete(owner)
     return this.#carryOut(ops)
   }
+  deviceTo(): Promise<string> {
+    return Promise.resolve('cni0')
+  }
   linkMac(): Promise<undefined> {
     return Promise.resolve(undefined)
   }
@@ -75,6 +78,7 @@ function bench(t: TestContext): Bench {
         log: silentLog,
         flannel: { subnetFile: join(root, 'subnet.env'), dataDir: join(root, 'flannel') },
         networksDir: join(root, 'networks'),
+        resultsDir: join(root, 'results'),
         ...more,
       })
       servers.push(server)
@@ -186,15 +190,25 @@ test('1.0.0: no version in ips, no empty dns; CHECK knows its attachments', asyn
   assert.match(failure(await ask(server, 'CHECK', 'abc', { ...conf, prevResult: added })).msg, /does not hold 10\.244\.1\.2\/24/)
 })
 
-test('portmap hands the result on, and refuses hostPorts by name in any case', async (t) => {
-  const server = await bench(t).start()
+test('portmap hands the result on, and leads the ports to the pod, its keys in any case', async (t) => {
+  const b = bench(t)
+  const server = await b.start()
   const prev = (await ask(server, 'ADD', 'abc')).text
   const chained = { cniVersion: '0.3.1', name: 'cbr0', type: 'portmap', prevResult: JSON.parse(prev) as object }
-  assert.equal((await ask(server, 'ADD', 'abc', chained, { PLUGIN: 'portmap' })).text, prev)
+  const portmap = (command: string, conf: object): Promise<Answer> => ask(server, command, 'abc', conf, { PLUGIN: 'portmap' })
+  assert.equal((await portmap('ADD', chained)).text, prev)
+  assert.equal(b.kernel.wanted.has('pod abc eth0 hostports'), false)
   const containerd = { ...chained, runtimeConfig: { portMappings: [{ HostPort: 8080, ContainerPort: 80, Protocol: 'tcp', HostIP: '' }] } }
-  const refused = failure(await ask(server, 'ADD', 'abc', containerd, { PLUGIN: 'portmap' }))
-  assert.equal(refused.code, 2)
-  assert.match(refused.msg, /runtimeConfig\.portMappings: \[8080\]/)
+  assert.equal((await portmap('ADD', containerd)).text, prev)
+  const wanted = b.kernel.wanted.get('pod abc eth0 hostports')
+  assert.ok(wanted?.includes('element inet twill hostport-any-to-ipv4 { tcp . 8080 : 10.244.1.2 . 80 }'))
+  assert.deepEqual((await portmap('DEL', containerd)).exit, 0)
+  assert.equal(b.kernel.wanted.has('pod abc eth0 hostports'), false)
+
+  b.kernel.refuse = (line) => line.includes('hostport-any-to-ipv4')
+  assert.match(failure(await portmap('ADD', containerd)).msg, /the kernel said no/)
+  assert.equal(b.kernel.wanted.has('pod abc eth0 hostports'), false)
+  b.kernel.refuse = () => false
   assert.equal(
     failure(await ask(server, 'ADD', 'abc', { ...chained, prevResult: null }, { PLUGIN: 'portmap' })).msg,
     'must be called as chained plugin',

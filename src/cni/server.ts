@@ -11,11 +11,13 @@ import { connect, createServer, type Server, type Socket } from 'node:net'
 import { dirname } from 'node:path'
 import type { Clock } from '#base/clock.ts'
 import type { Log } from '#base/log.ts'
+import { adopt } from '#cni/adopt.ts'
 import { Attachments } from '#cni/attachments.ts'
 import { cniError } from '#cni/errors.ts'
 import { CniError, cniCode, failureAnswer } from '#cni/failure.ts'
 import type { FlannelPaths } from '#cni/flannel.ts'
-import type { PodKernel } from '#cni/kernel.ts'
+import { HostPorts } from '#cni/hostports.ts'
+import type { PodKernel, RemoveReferenceRules } from '#cni/kernel.ts'
 import { Network } from '#cni/network.ts'
 import { callPlugin, type PluginContext } from '#cni/plugins.ts'
 import { decodeRequest, encodeAnswer, frameLength, MAX_FRAME_BYTES, type RawRequest } from '#cni/protocol.ts'
@@ -33,8 +35,12 @@ export interface CniServerOptions {
   readonly clock: Clock
   readonly log: Log
   readonly flannel?: FlannelPaths
+  /** Absent: nothing is looked for. */
+  readonly removeReferenceRules?: RemoveReferenceRules
   /** host-local's directory; /var/lib/cni/networks. */
   readonly networksDir?: string
+  /** libcni's cache, which tells of pods that the reference plugins made; /var/lib/cni/results. */
+  readonly resultsDir?: string
   /** Requests carried out at once. */
   readonly concurrency?: number
 }
@@ -58,9 +64,12 @@ export async function startCniServer(o: CniServerOptions): Promise<CniServer> {
   chmodSync(o.runDir, 0o700)
   const { attachments, unfinished } = Attachments.open(`${o.runDir}/attachments`)
   const { kernel, takeLock, clock, log } = o
-  const network = new Network({ kernel, attachments, takeLock, clock, log, dataDir: o.networksDir ?? '/var/lib/cni/networks' })
+  const networksDir = o.networksDir ?? '/var/lib/cni/networks'
+  const network = new Network({ kernel, attachments, takeLock, clock, log, dataDir: networksDir })
   const flannel = o.flannel ?? { subnetFile: '/run/flannel/subnet.env', dataDir: '/var/lib/cni/flannel' }
-  const context: PluginContext = { network, kernel, flannel }
+  const hostPorts = HostPorts.open({ dir: `${o.runDir}/hostports`, kernel, log })
+  const removeReferenceRules = o.removeReferenceRules ?? (() => Promise.resolve(0))
+  const context: PluginContext = { network, kernel, flannel, hostPorts, removeReferenceRules }
   const turns = new Turns(o.concurrency ?? 16)
   const answer = (request: RawRequest, signal: AbortSignal): Promise<CniAnswer> => answerRequest(request, context, turns, o, signal)
 
@@ -74,6 +83,17 @@ export async function startCniServer(o: CniServerOptions): Promise<CniServer> {
       return answer(request, signal)
     }).finally(() => open.delete(served))
     open.add(served)
+  })
+  await hostPorts.resume()
+  await adopt({
+    attachments,
+    hostPorts,
+    kernel,
+    removeReferenceRules,
+    log,
+    resultsDir: o.resultsDir ?? '/var/lib/cni/results',
+    flannelDir: flannel.dataDir,
+    networksDir,
   })
   await network.resume(unfinished)
   const replay = (): Promise<number> =>

@@ -121,7 +121,12 @@ async function notifier(socket: string, log: Log): Promise<(state: string) => vo
 }
 
 async function openDoor(flags: Flags, log: Log, kernel: Parameters<NonNullable<AgentParts['openDoor']>>[0]) {
-  const [{ startCniServer }, { lockFile }] = await Promise.all([import('#cni/server.ts'), import('#kernel/lock.ts')])
+  const [{ startCniServer }, { lockFile }, { ReferenceRules }] = await Promise.all([
+    import('#cni/server.ts'),
+    import('#kernel/lock.ts'),
+    import('#kernel/reference-rules.ts'),
+  ])
+  const reference = ReferenceRules.open()
   const server = await startCniServer({
     runDir: flags['run-dir'],
     kernel,
@@ -129,8 +134,9 @@ async function openDoor(flags: Flags, log: Log, kernel: Parameters<NonNullable<A
     clock: systemClock,
     log,
     flannel: { subnetFile: flags['subnet-file'], dataDir: '/var/lib/cni/flannel' },
+    removeReferenceRules: (key) => reference.remove(key),
   })
-  return { count: () => server.attachments().length, close: () => server.close() }
+  return { count: () => server.attachments().length, close: () => server.close().finally(() => reference.close()) }
 }
 
 function readNetConf(path: string): NetConf<Backend> {

@@ -155,6 +155,11 @@ export class Steward {
     return (await this.#o.kernel.host()).links.find((link) => link.name === name)?.mac
   }
 
+  /** The node's device by which packets to `ip` leave; undefined if there is no route. */
+  async deviceTo(ip: string): Promise<string | undefined> {
+    return (await this.#o.kernel.routeTo(ip))?.dev
+  }
+
   /** Objects that others keep changing. */
   get feuds(): readonly Feud[] {
     return this.#feuds.list(this.#o.clock.now())
