@@ -5,7 +5,7 @@ sys.unshare(CLONE_NEWNET)
 
 import assert from 'node:assert/strict'
 import { execFileSync, spawnSync } from 'node:child_process'
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -297,6 +297,11 @@ test('pods that the reference plugins made before are taken over with their host
   await life.end()
   referencePod('c', 8083)
   writeFileSync(join(root, 'results/cbr0-torn-eth0'), '{"kind":"cniCacheV1"')
+  // As after a reboot: all of a pod is on file, but its device.
+  const ofB = readFileSync(join(root, `results/cbr0-${'b'.repeat(64)}-eth0`), 'utf8')
+  const [address] = /10\.244\.1\.(?!1[/"])\d+/.exec(ofB)!
+  if (!existsSync(join(root, 'networks/cbr0', address))) writeFileSync(join(root, 'networks/cbr0', address), `${'b'.repeat(64)}\r\neth0`)
+  writeFileSync(join(root, 'flannel', 'b'.repeat(64)), readFileSync(join(root, 'flannel', 'c'.repeat(64))))
   life = await Life.begin()
   assert.deepEqual(
     life
@@ -314,6 +319,7 @@ test('pods that the reference plugins made before are taken over with their host
   await del('c', 8083)
   assert.equal(await reach(8083), 'ECONNREFUSED')
   assert.deepEqual(life.server!.attachments(), [])
+  await ask('flannel', 'DEL', 'b', stock)
   assert.ok(freed())
   assert.doesNotMatch(run('ip', 'link'), /veth/)
 })

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { show } from '#model/kernel.ts'
+import { type Item, show } from '#model/kernel.ts'
 import type { PodPorts } from '#model/pod.ts'
 import { hostPortBase, hostPortItems } from '#plan/hostports.ts'
+import { serviceBase } from '#plan/services.ts'
 
 const pod = (id: string, more: Partial<PodPorts> = {}): PodPorts => ({
   network: 'cbr0',
@@ -95,4 +96,14 @@ test('the near subnets never overlap', () => {
     )
   assert.deepEqual(near('10.244.1.5/24', '10.244.1.6/24', '10.244.0.9/16', 'fd00::1/64'), ['10.244.0.0/16', '127.0.0.1', 'fd00::/64'])
   assert.deepEqual(near('127.0.0.9/8', '10.0.0.1/32'), ['127.0.0.0/8', '10.0.0.1'])
+})
+
+test('services are asked first on every hook that changes destinations (CVE-2019-9946)', () => {
+  const priorities = (items: readonly Item[], hook: string): number[] =>
+    items.flatMap((item) => (item.kind === 'nft-chain' && item.base?.type === 'nat' && item.base.hook === hook ? [item.base.priority] : []))
+  for (const hook of ['prerouting', 'output']) {
+    const [[service], [hostPort]] = [priorities(serviceBase(), hook), priorities(hostPortBase([]), hook)]
+    assert.ok(service! < hostPort!, hook)
+    assert.ok(hostPort! > -100, "and kube-proxy's, which are at -100")
+  }
 })

@@ -10,6 +10,7 @@ import { join } from 'node:path'
 import { after, beforeEach, type TestContext, test } from 'node:test'
 import { systemClock } from '#base/clock.ts'
 import { answer, eventLine, nodeList, nodeObject, startServer } from '#cluster/testserver.ts'
+import { Probe } from '#kernel/probe.ts'
 import { sweepTempNetns, tempNetns } from '#kernel/temp-netns.ts'
 import type { StatusDocument } from '#model/status.ts'
 
@@ -209,3 +210,45 @@ for (const { name, prepare, systemd } of cases) {
     if (systemd) assert.deepEqual(log, [...started, ...onceMore, 'disable --now twill.service', ...ended])
   })
 }
+
+test('--force: pods keep their network, and the reference portmap gets their hostPorts', {
+  skip: existsSync(REFERENCE) ? false : 'no reference plugins',
+}, async (t) => {
+  const machine = new Machine(t)
+  machine.sh(`mkdir -p /opt/cni/bin && cp ${REFERENCE}/* /opt/cni/bin/`)
+  const installed = machine.twill('install', '--node-name=k8s-w1', ...agentFlags)
+  await machine.startAgent(installed.text)
+  const [inPod, onNode] = [new Probe(pod.path), new Probe()]
+  t.after(() => {
+    inPod.close()
+    onNode.close()
+  })
+  await inPod.listen('pod', 80)
+  const reach = (): Promise<string> => onNode.ask({ protocol: 'tcp', to: '127.0.0.1', port: 8084 })
+  const added = machine.cni('flannel', 'ADD', stock)
+  assert.equal(added.status, 0, added.text)
+  const portmap = {
+    cniVersion: '0.3.1',
+    name: 'cbr0',
+    type: 'portmap',
+    runtimeConfig: { portMappings: [{ hostPort: 8084, containerPort: 80, protocol: 'tcp' }] },
+    prevResult: JSON.parse(added.text) as object,
+  }
+  assert.equal(machine.cni('portmap', 'ADD', portmap).status, 0)
+  assert.equal(await reach(), 'pod 10.244.1.1')
+  await machine.stopAgent()
+  const done = machine.twill('uninstall', '--force')
+  assert.equal(done.status, 0, done.text)
+  assert.match(done.text, /hostPorts 8084\/tcp of .* are given to \/opt\/cni\/bin\/portmap/)
+  assert.doesNotMatch(run('nft', 'list', 'ruleset'), /table inet twill/)
+  assert.equal(await reach(), 'pod 10.244.1.1')
+
+  // The plugins that are back delete what they never added.
+  assert.equal(machine.cni('portmap', 'DEL', portmap).status, 0)
+  assert.notEqual(await reach(), 'pod 10.244.1.1')
+  assert.doesNotMatch(run('iptables', '-t', 'nat', '-S'), /CNI-DN-/)
+  const bridge = JSON.parse(machine.sh(`cat /var/lib/cni/flannel/${'a'.repeat(64)}`)) as object
+  assert.equal(machine.cni('bridge', 'DEL', bridge).status, 0)
+  assert.doesNotMatch(machine.sh('ls /var/lib/cni/networks/cbr0'), /10\.244/)
+  assert.doesNotMatch(run('ip', 'link'), /veth.*cni0/)
+})
