@@ -13,7 +13,7 @@ const status: StatusDocument = {
   lease: { network: '10.244.0.0/16', subnet: '10.244.2.0/24', publicIp: '10.0.2.15', announced: true },
   interface: { name: 'eth0', address: '10.0.2.15', mtu: 1500, why: 'the default route uses it' },
   backend: { type: 'vxlan', device: 'flannel.1', mac: '8a:75:43:39:9c:7b', mtu: 1450 },
-  peers: [{ node: 'k8s-ctr', subnet: '10.244.0.0/24', publicIp: '10.0.2.15', backendType: 'vxlan', objects: 3 }],
+  peers: [{ node: 'k8s-ctr', subnet: '10.244.0.0/24', publicIp: '10.0.2.15', backendType: 'vxlan', objects: 3, dev: 'flannel.1' }],
   findings: [],
   objects: { route: 1, fdb: 1 },
   pods: 2,
@@ -48,7 +48,7 @@ test('a page for people: facts, peers, repairs', () => {
   assert.match(page, /^k8s-w1: serving\n/)
   assert.match(page, /^ {2}lease +10\.244\.2\.0\/24 of 10\.244\.0\.0\/16, announced$/m)
   assert.match(page, /^ {2}interface +eth0, 10\.0\.2\.15, MTU 1500: the default route uses it$/m)
-  assert.match(page, /^k8s-ctr +10\.244\.0\.0\/24 +10\.0\.2\.15 +vxlan +programmed$/m)
+  assert.match(page, /^k8s-ctr +10\.244\.0\.0\/24 +10\.0\.2\.15 +vxlan +by flannel\.1$/m)
   assert.match(page, /^ {2}kernel +5\.15, .*\n +IPv6: yes\n +large netlink buffers: no, small ones$/m)
   assert.match(page, /deleted +ip pid 7 +put route x$/m)
   assert.ok(

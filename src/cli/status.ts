@@ -1,6 +1,6 @@
 /** `twill status`: what this node's agent holds, and what is wrong with what to do about it. */
 import { columns, painter, wrap } from '#cli/table.ts'
-import type { StatusDocument } from '#model/status.ts'
+import type { PeerStatus, StatusDocument } from '#model/status.ts'
 
 /** 0 fine, 1 findings. A node that waits has a finding that says for what. */
 export const statusExit = (status: StatusDocument): 0 | 1 => (status.findings.length > 0 || status.agent.phase !== 'serving' ? 1 : 0)
@@ -16,7 +16,7 @@ export function renderStatus(status: StatusDocument, o: { color: boolean; width:
     facts.map(([name, value]) => `  ${name.padEnd(nameWidth)}  ${value}`).join('\n'),
   ]
   if (status.peers.length > 0) {
-    const rows = status.peers.map((p) => [p.node, p.subnet, p.publicIp, p.backendType || '-', p.objects > 0 ? 'programmed' : 'not served'])
+    const rows = status.peers.map((p) => [p.node, p.subnet, p.publicIp, p.backendType || '-', stateOf(p)])
     parts.push(columns(['PEER', 'POD CIDR', 'PUBLIC IP', 'BACKEND', 'STATE'], rows))
   }
   if (status.repairs.recent.length > 0) {
@@ -35,6 +35,11 @@ export function renderStatus(status: StatusDocument, o: { color: boolean; width:
   }
   if (status.findings.length === 0) parts.push(paint('dim', 'Nothing is wrong.'))
   return `${parts.join('\n\n')}\n`
+}
+
+function stateOf({ objects, dev }: PeerStatus): string {
+  if (objects === 0) return 'not served'
+  return dev === undefined ? 'programmed' : `by ${dev}`
 }
 
 function factsOf(status: StatusDocument): [name: string, value: string][] {

@@ -120,7 +120,8 @@ export class Plans {
     this.faults.announce(name, lease)
     if (lease && name !== this.self.node) {
       const { subnet, publicIp, backendType } = lease
-      this.peers.set(name, { node: name, subnet, publicIp, backendType, objects: items.length })
+      const dev = items.find((item) => item.kind === 'route')?.dev
+      this.peers.set(name, { node: name, subnet, publicIp, backendType, objects: items.length, ...(dev !== undefined && { dev }) })
     } else this.peers.delete(name)
   }
 

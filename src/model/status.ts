@@ -76,6 +76,8 @@ export interface PeerStatus {
   readonly backendType: string
   /** Objects in our kernel for it; 0 if it cannot be served. */
   readonly objects: number
+  /** The device by which packets leave for its pods. */
+  readonly dev?: string
 }
 
 /** A change that others made, put right. */

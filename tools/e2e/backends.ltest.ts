@@ -42,12 +42,31 @@ after(() => {
   for (const name of [a, b, routed]) lab(name, 'down')
 })
 
+const refused = [
+  { option: '--nodes=0', why: /--nodes "0": allowed is an integer from 1 to 9/ },
+  { option: '--nodes=10', why: /--nodes "10"/ },
+  { option: '--segments=3', why: /--segments "3": allowed is an integer from 1 to 2/ },
+  { option: '--backend=vxlan; reboot', why: /--backend "vxlan; reboot": allowed is a type, then KEY=VALUE/ },
+  { option: '--iface=$(reboot)', why: /--iface/ },
+]
+for (const { option, why } of refused) {
+  test(`lab up ${option} is refused before anything is built`, () => {
+    const { status, output } = lab(a, 'up', option)
+    assert.equal(status, 2)
+    assert.match(output, why)
+  })
+}
+
 test('two labs at once: host-gw beside vxlan with keys of its own; each tells its story truly', async () => {
-  const [hostGw, vxlan] = await Promise.all([up(a, '--backend=host-gw'), up(b, '--backend=vxlan VNI=7 Port=4789 MTU=1400', '--nodes=2')])
+  const [hostGw, vxlan] = await Promise.all([
+    up(a, '--backend=host-gw', '--nodes=5'),
+    up(b, '--backend=vxlan VNI=7 Port=4789 MTU=1400', '--nodes=2'),
+  ])
   assert.equal(hostGw.status, 0, hostGw.output)
+  assert.match(hostGw.output, /^Five machines/m)
   assert.match(hostGw.output, /FLANNEL_MTU=1500/)
-  assert.match(hostGw.output, /via 192\.168\.10\.100 dev eth1 proto 84/)
-  assert.match(hostGw.output, /eth1: routed to the other node as it is[^\n]*\n +10\.244\.0\.\d+\.\d+ → 10\.244\.1\.\d+\.80 Flags \[S\]/)
+  for (const i of [100, 102, 103, 104]) assert.match(hostGw.output, new RegExp(`via 192\\.168\\.10\\.${i} dev eth1 proto 84`))
+  assert.match(hostGw.output, /eth1: routed to the other node as it is[^\n]*\n +10\.244\.0\.\d+\.\d+ → 10\.244\.\d+\.\d+\.80 Flags \[S\]/)
   assert.doesNotMatch(hostGw.output, /flannel\.1|VNI/)
 
   assert.equal(vxlan.status, 0, vxlan.output)
@@ -113,6 +132,7 @@ test('DirectRouting in the same place: one peer routed, one tunnelled; running p
   )
   await eventually('the far pod answers', () => /Hostname: webpod/.test(curl(far).output))
   assert.match(curl(near).output, /Hostname: webpod/)
+  assert.match(ctr(routed, 'twill status'), /^k8s-w1 .* by eth1\nk8s-w2 .* by flannel\.1$/m)
   assert.match(routes('k8s-w2'), /10\.244\.0\.0\/24 via 10\.244\.0\.0 dev flannel\.1 onlink/)
   await eventually('nothing is wrong', () => on(routed, 'k8s-ctr', 'twill status').status === 0)
 })
