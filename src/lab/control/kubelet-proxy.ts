@@ -1,8 +1,8 @@
 /**
- * logs, exec and attach: kubectl asks the API server, the API server asks the kubelet at its node's InternalIP.
+ * logs, exec and port-forward: kubectl asks the API server, the API server asks the kubelet at its node's InternalIP.
  *
- * So a node that announces the wrong InternalIP really breaks `kubectl logs`, as it does in a Vagrant box with two interfaces. Exec and
- * attach are WebSockets (v5.channel.k8s.io); the upgrade is handed through, and after it the two sockets are one pipe: what is spoken
+ * So a node that announces the wrong InternalIP really breaks `kubectl logs`, as it does in a Vagrant box with two interfaces. Exec is a
+ * WebSocket (v5.channel.k8s.io); the upgrade is handed through, and after it the two sockets are one pipe: what is spoken
  * inside is between kubectl and the kubelet. As kubeadm sets it up, the kubelet's serving certificate is not verified; ours is.
  * @module
  */
@@ -66,6 +66,11 @@ function kubeletOf(store: Store, pod: KubeObject): Kubelet {
 function kubeletPath(store: Store, target: Target): { kubelet: Kubelet; path: string } {
   const { namespace, name, subresource } = target
   const pod = oneOf(store, target)
+  if (subresource === 'portforward') {
+    if (textAt(pod, 'status.phase') !== 'Running')
+      throw badRequest(`unable to forward port because pod is not running. Current status=${textAt(pod, 'status.phase')}`)
+    return { kubelet: kubeletOf(store, pod), path: `/portForward/${namespace}/${name}` }
+  }
   const query = new URLSearchParams(target.query)
   const container = containerOf(pod, query.get('container') ?? '', subresource)
   query.delete('container')
@@ -136,12 +141,14 @@ async function refusal(answer: IncomingMessage, { name, subresource }: Target): 
     return new ApiError(404, 'NotFound', `the server could not find the requested resource ( pods/${subresource} ${name})`, details)
   }
   if (/upgrade header/i.test(text))
-    return badRequest(`${subresource} is a WebSocket here (v5.channel.k8s.io), which kubectl speaks since 1.30`)
+    return badRequest(
+      `${subresource} is a WebSocket here, which kubectl speaks since ${subresource === 'portforward' ? '1.31' : '1.30 (v5.channel.k8s.io)'}`,
+    )
   const code = answer.statusCode ?? 502
   return new ApiError(code, code === 400 ? 'BadRequest' : 'InternalError', text.trim() || `the kubelet answered ${code}`)
 }
 
-/** exec and attach: passes the upgrade on, and then joins the two sockets. */
+/** exec and port-forward: passes the upgrade on, and then joins the two sockets. */
 export function proxyUpgrade(
   store: Store,
   target: Target,

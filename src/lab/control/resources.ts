@@ -85,7 +85,7 @@ export const resources: readonly Resource[] = [
     sub: {
       log: core('Pod', 'get'),
       exec: core('PodExecOptions', 'create', 'get'),
-      attach: core('PodAttachOptions', 'create', 'get'),
+      portforward: core('PodPortForwardOptions', 'create', 'get'),
       binding: core('Binding', 'create'),
       eviction: { group: 'policy', version: 'v1', kind: 'Eviction', verbs: ['create'] },
     },

@@ -57,6 +57,9 @@ export function apiServer(o: ServerOptions): Server {
   return server
 }
 
+/** Subresources of pods that are a WebSocket. */
+const upgraded: ReadonlySet<string> = new Set(['exec', 'portforward'])
+
 class Api {
   readonly #o: ServerOptions
   readonly #kubelet: KubeletClient
@@ -89,7 +92,7 @@ class Api {
       const { store, tokens } = this.#o
       const user = authenticate(request, tokens, store)
       const target = targetOf(request.method ?? 'GET', new URL(request.url ?? '/', 'https://api'))
-      if (target?.subresource !== 'exec' && target?.subresource !== 'attach') throw notServed(`an upgrade of ${request.url}`)
+      if (!target || !upgraded.has(target.subresource)) throw notServed(`an upgrade of ${request.url}`)
       // kube-apiserver asks for `create`, whatever the method, so that a right to read is not one to run.
       authorize(store, user, { ...actionOf(target), verb: 'create' } as Action)
       proxyUpgrade(store, target, this.#kubelet, request, socket, head)

@@ -1,5 +1,5 @@
 /**
- * The kubelet's https server on :10250, for the API server: logs, exec, the list of pods, health. Who asks must show a certificate
+ * The kubelet's https server on :10250, for the API server: logs, exec, port-forward, the list of pods, health. Who asks must show a certificate
  * of the cluster's CA.
  * @module
  */
@@ -13,7 +13,8 @@ import type { Log } from '#base/log.ts'
 import type { KubeletConfig } from '#lab/kubelet/config.ts'
 import { execOptions, protocols, serveExec } from '#lab/kubelet/exec.ts'
 import { logOptions, sendLog } from '#lab/kubelet/logs.ts'
-import type { Container, Pod } from '#lab/kubelet/types.ts'
+import { acceptPortForward, type Target } from '#lab/kubelet/port-forward.ts'
+import { type Container, type Pod, podKey } from '#lab/kubelet/types.ts'
 import type { PodWorker } from '#lab/kubelet/worker.ts'
 
 export interface ServerOptions {
@@ -42,7 +43,12 @@ export async function serve(o: ServerOptions): Promise<https.Server> {
   server.on('request', (request, response) => void answer(request, response, o))
   server.on('upgrade', (request, socket, head) => {
     try {
-      const { worker, container, query } = target(new URL(request.url!, 'https://kubelet'), 'exec', o)
+      const url = new URL(request.url!, 'https://kubelet')
+      if (url.pathname.startsWith('/portForward/')) {
+        acceptPortForward(request, socket, head, portForwardTarget(url, o))
+        return
+      }
+      const { worker, container, query } = target(url, 'exec', o)
       const options = execOptions(query)
       const instance = worker.runtime.current(container.name)
       if (!instance || instance.end) throw new Refusal(500, `container not found ("${container.name}")`)
@@ -83,7 +89,8 @@ async function answer(request: IncomingMessage, response: ServerResponse, o: Ser
       response.end(JSON.stringify({ kind: 'PodList', apiVersion: 'v1', metadata: {}, items: o.pods() }))
     } else if (url.pathname.startsWith('/containerLogs/')) await sendLogs(url, request, response, o)
     else if (url.pathname.startsWith('/exec/')) throw new Refusal(400, 'exec needs a WebSocket (v5.channel.k8s.io): kubectl 1.30 or later')
-    else throw new Refusal(404, `the lab's kubelet has no ${url.pathname}: it serves /containerLogs, /exec, /pods and /healthz`)
+    else
+      throw new Refusal(404, `the lab's kubelet has no ${url.pathname}: it serves /containerLogs, /exec, /portForward, /pods and /healthz`)
   } catch (error) {
     if (!response.headersSent) response.writeHead(error instanceof Refusal ? error.status : 500, { 'content-type': 'text/plain' })
     response.end((error as Error).message)
@@ -111,12 +118,25 @@ async function sendLogs(url: URL, request: IncomingMessage, response: ServerResp
   response.end()
 }
 
-/** /VERB/NAMESPACE/POD/CONTAINER */
-function target(url: URL, verb: string, o: ServerOptions): { worker: PodWorker; container: Container; query: URLSearchParams } {
-  const [, first, namespace, name, containerName] = url.pathname.split('/').map(decodeURIComponent)
+/** /VERB/NAMESPACE/POD */
+function podAt(url: URL, verb: string, o: ServerOptions): PodWorker {
+  const [, first, namespace, name] = url.pathname.split('/').map(decodeURIComponent)
   const worker = o.find(namespace ?? '', name ?? '')
   if (first !== verb) throw new Refusal(404, `no ${url.pathname}`)
   if (!worker) throw new Refusal(404, `pod does not exist: ${namespace}/${name} is not on node ${o.config.node}`)
+  return worker
+}
+
+function portForwardTarget(url: URL, o: ServerOptions): Target {
+  const { pod, runtime } = podAt(url, 'portForward', o)
+  if (!runtime.sandbox) throw new Refusal(500, `pod ${podKey(pod)} is not running`)
+  return { pod: runtime.sandbox.id, uid: pod.metadata.uid!, netns: runtime.sandbox.netns }
+}
+
+/** /VERB/NAMESPACE/POD/CONTAINER */
+function target(url: URL, verb: string, o: ServerOptions): { worker: PodWorker; container: Container; query: URLSearchParams } {
+  const worker = podAt(url, verb, o)
+  const [, , namespace, name, containerName] = url.pathname.split('/').map(decodeURIComponent)
   const { spec } = worker.pod
   const container = [...(spec.initContainers ?? []), ...spec.containers].find((c) => c.name === containerName)
   if (!container) throw new Refusal(404, `container ${containerName} not found in pod ${name}_${namespace}`)
