@@ -1,15 +1,16 @@
 /**
  * The book of kubectl commands: tools/kubectl/commands.yaml, what is typed and what comes back, and docs/kubectl.md, made of it.
  *
- *     node tools/kubectl/book.ts doc               writes docs/kubectl.md (a test holds it to the data)
- *     node tools/kubectl/book.ts record [--all]    types the commands in the running lab; fills in outputs that are not there yet, or all
- *     node tools/kubectl/book.ts compare           types them and prints where the output differs: how another API server is held to this one
+ *     node tools/kubectl/book.ts doc                     writes docs/kubectl.md (a test holds it to the data)
+ *     node tools/kubectl/book.ts record [--again TEXT]   types the commands in the running lab; fills in outputs that are not there yet, and
+ *                                                  anew those of commands that contain TEXT ('' is in all)
+ *     node tools/kubectl/book.ts compare                 types them and prints where the output differs: how another API server is held to this one
  * @module
  */
 import { spawnSync } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
-import { parseDocument, Scalar } from 'yaml'
+import { parse, parseDocument, Scalar } from 'yaml'
 import { typed } from '../tutorial/run.ts'
 import { normal } from './normal.ts'
 
@@ -35,7 +36,8 @@ const page = 'docs/kubectl.md'
 /** Where they are typed. */
 const node = 'k8s-ctr'
 
-export const readBook = (): readonly Section[] => (parseDocument(readFileSync(data, 'utf8')).toJS() as { sections: Section[] }).sections
+/** @throws {YAMLParseError} with line and column. */
+export const readBook = (): readonly Section[] => (parse(readFileSync(data, 'utf8')) as { sections: Section[] }).sections
 
 /** Brings about the state that a section needs. */
 export function prepare({ given = [], files = {} }: Section): void {
@@ -112,12 +114,12 @@ export function renderBook(sections: readonly Section[]): string {
   return parts.join('\n')
 }
 
-async function record(all: boolean): Promise<void> {
+async function record(again: string | undefined): Promise<void> {
   const document = parseDocument(readFileSync(data, 'utf8'))
   for (const [s, section] of readBook().entries()) {
     prepare(section)
     for (const [i, step] of section.steps.entries()) {
-      const keep = step.output !== undefined && !all
+      const keep = step.output !== undefined && !(again !== undefined && step.run.includes(again))
       if (step.wait) await check(step, keep ? undefined : 8000)
       const { output, status } = type(step.run)
       if (status !== (step.exit ?? 0)) console.log(`exit status ${status}, not ${step.exit ?? 0}: ${step.run}\n${output}`)
@@ -147,12 +149,12 @@ async function compare(): Promise<void> {
 }
 
 if (import.meta.main) {
-  const { values, positionals } = parseArgs({ allowPositionals: true, options: { all: { type: 'boolean', default: false } } })
-  if (positionals[0] === 'record') await record(values.all)
+  const { values, positionals } = parseArgs({ allowPositionals: true, options: { again: { type: 'string' } } })
+  if (positionals[0] === 'record') await record(values.again)
   else if (positionals[0] === 'compare') await compare()
   else if (positionals[0] === 'doc') writeFileSync(page, renderBook(readBook()))
   else {
-    console.error('usage: node tools/kubectl/book.ts doc | record [--all] | compare')
+    console.error('usage: node tools/kubectl/book.ts doc | record [--again TEXT] | compare')
     process.exitCode = 2
   }
 }
