@@ -139,17 +139,20 @@ function qosClassOf(pod: KubeObject): string {
 
 // Services
 
-/** An update that leaves an address or a node port out means: as it was. */
+/** An update that leaves an address or a node port out means: as it was. What the old type had and the new one has not goes, unless
+ * the update asks for something else. */
 function keepAllocations(draft: KubeObject, old: KubeObject): void {
   const spec = treeIn(draft, 'spec')
   if (textAt(spec, 'type') === 'ExternalName') return
   const before = treeAt(old, 'spec')
   if (textAt(before, 'type') !== 'ExternalName') fill(spec, { clusterIP: before.clusterIP, clusterIPs: before.clusterIPs })
   const ports = treesAt(before, 'ports')
-  if (!wantsNodePorts(spec)) return
+  const kept = wantsNodePorts(spec)
+  if (!kept && spec.externalTrafficPolicy === before.externalTrafficPolicy) delete spec.externalTrafficPolicy
   for (const port of treesAt(spec, 'ports')) {
     const same = ports.find((p) => p.port === port.port && textAt(p, 'protocol') === (textAt(port, 'protocol') || 'TCP'))
-    if (same?.nodePort) fill(port, { nodePort: same.nodePort })
+    if (!kept && port.nodePort === same?.nodePort) delete port.nodePort
+    if (kept && same?.nodePort) fill(port, { nodePort: same.nodePort })
   }
 }
 
@@ -184,18 +187,19 @@ function allocate(o: AdmitOptions, service: KubeObject): void {
     spec.clusterIPs = [ip]
   }
   const ports = treesAt(spec, 'ports')
-  if (!wantsNodePorts(spec)) {
-    for (const port of ports) delete port.nodePort
-    return
-  }
+  if (!wantsNodePorts(spec)) return
+  // Within one service two protocols may share a number.
+  const own = new Set<string>()
   const used = new Set(others.flatMap((other) => treesAt(other, 'spec.ports').map((port) => Number(port.nodePort ?? 0))))
   for (const [i, port] of ports.entries()) {
     const wanted = Number(port.nodePort ?? 0)
     if (wanted !== 0 && (wanted < 30000 || wanted > 32767))
       throw refuse(`spec.ports[${i}].nodePort`, wanted, 'provided port is not in the valid range. The range of valid ports is 30000-32767')
-    if (used.has(wanted) && wanted !== 0) throw refuse(`spec.ports[${i}].nodePort`, wanted, 'provided port is already allocated')
-    port.nodePort = wanted || freeNodePort(used)
-    used.add(Number(port.nodePort))
+    const key = `${wanted} ${textAt(port, 'protocol')}`
+    if (wanted !== 0 && (used.has(wanted) || own.has(key)))
+      throw refuse(`spec.ports[${i}].nodePort`, wanted, 'provided port is already allocated')
+    port.nodePort = wanted || freeNodePort(new Set([...used, ...treesAt(spec, 'ports').map((each) => Number(each.nodePort ?? 0))]))
+    own.add(`${port.nodePort} ${textAt(port, 'protocol')}`)
   }
 }
 

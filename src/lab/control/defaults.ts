@@ -74,6 +74,7 @@ export function defaultPodSpec(spec: Tree): void {
 
 function defaultService(spec: Tree): void {
   fill(spec, { type: 'ClusterIP', sessionAffinity: 'None' })
+  if (spec.sessionAffinity === 'None') delete spec.sessionAffinityConfig
   if (spec.sessionAffinity === 'ClientIP') fill(spec, { sessionAffinityConfig: { clientIP: { timeoutSeconds: 10800 } } })
   for (const port of treesAt(spec, 'ports')) fill(port, { protocol: 'TCP', targetPort: port.port })
   if (spec.type !== 'ExternalName') fill(spec, { ipFamilies: ['IPv4'], ipFamilyPolicy: 'SingleStack', internalTrafficPolicy: 'Cluster' })

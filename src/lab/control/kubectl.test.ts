@@ -195,6 +195,54 @@ suite(`kubectl ${version ?? ''}`, { skip }, () => {
     assert.match(await refused('get --raw /apis/apps/v1/statefulsets'), /the embedded lab control plane does not serve statefulsets/)
   })
 
+  test('services: node ports are given, kept and refused; affinity and policies are checked', async () => {
+    const service = (spec: object, name = 'web') => ({
+      apiVersion: 'v1',
+      kind: 'Service',
+      metadata: { name },
+      spec: { selector: { app: 'web' }, ports: [{ port: 80 }], ...spec },
+    })
+    const field = (path: string): Promise<string> => kubectl(`get svc web -ojsonpath={.spec.${path}}`)
+    await kubectl('create -f -', service({ type: 'NodePort', sessionAffinity: 'ClientIP' }))
+    const port = await field('ports[0].nodePort')
+    assert.ok(Number(port) >= 30000 && Number(port) <= 32767, port)
+    assert.match(await kubectl('get svc web'), new RegExp(`\\nweb\\|NodePort\\|10\\.96\\.\\S+\\|<none>\\|80:${port}/TCP\\|`))
+    assert.equal(await field('sessionAffinityConfig.clientIP.timeoutSeconds'), '10800')
+    assert.equal(await field('externalTrafficPolicy'), 'Cluster')
+    await kubectl('patch svc web -p {"spec":{"sessionAffinity":"None"}}')
+    assert.equal(await field('sessionAffinityConfig'), '')
+    await kubectl('apply -f -', service({ type: 'NodePort' }))
+    assert.equal(await field('ports[0].nodePort'), port)
+    const two = [
+      { name: 'a', port: 53, protocol: 'UDP', nodePort: 30053 },
+      { name: 'b', port: 53, nodePort: 30053 },
+    ]
+    await kubectl('create -f -', service({ type: 'NodePort', ports: two }, 'dns'))
+    const cases: [object, RegExp][] = [
+      [
+        { type: 'NodePort', ports: [{ port: 80, nodePort: Number(port) }] },
+        /spec.ports\[0\].nodePort: Invalid value: \d+: provided port is already allocated/,
+      ],
+      [{ type: 'NodePort', ports: [{ port: 80, nodePort: 80 }] }, /The range of valid ports is 30000-32767/],
+      [{ ports: [{ port: 80, nodePort: 30001 }] }, /spec.ports\[0\].nodePort: Forbidden: may not be used when `type` is 'ClusterIP'/],
+      [{ sessionAffinity: 'Cookie' }, /spec.sessionAffinity: Unsupported value: "Cookie": supported values: "ClientIP", "None"/],
+      [
+        { sessionAffinity: 'ClientIP', sessionAffinityConfig: { clientIP: { timeoutSeconds: 86401 } } },
+        /spec.sessionAffinityConfig.clientIP.timeoutSeconds: Invalid value: 86401: must be greater than 0 and less than 86400/,
+      ],
+      [
+        { externalTrafficPolicy: 'Local' },
+        /spec.externalTrafficPolicy: Invalid value: "Local": may only be set for externally-accessible services/,
+      ],
+      [{ internalTrafficPolicy: 'Near' }, /spec.internalTrafficPolicy: Unsupported value: "Near": supported values: "Cluster", "Local"/],
+    ]
+    for (const [spec, want] of cases) assert.match(await refused('create -f -', service(spec, 'other')), want)
+    await kubectl('patch svc web -p {"spec":{"type":"ClusterIP"}}')
+    assert.equal(await field('ports[0].nodePort'), '')
+    assert.equal(await field('externalTrafficPolicy'), '')
+    await kubectl('delete svc web dns')
+  })
+
   test('dry run keeps nothing', async () => {
     assert.equal(await kubectl('create configmap dry --dry-run=server'), 'configmap/dry created (server dry run)')
     assert.match(await refused('get cm dry'), /NotFound/)

@@ -158,6 +158,9 @@ function* workloadErrors(o: KubeObject, old: KubeObject | undefined): Generator<
 }
 
 const serviceTypes = ['ClusterIP', 'ExternalName', 'LoadBalancer', 'NodePort']
+const trafficPolicies = ['Cluster', 'Local']
+const affinities = ['ClientIP', 'None']
+const MAX_AFFINITY_SECONDS = 86_400
 
 function* serviceErrors(o: KubeObject, old: KubeObject | undefined): Generator<FieldError> {
   const type = textAt(o, 'spec.type')
@@ -170,6 +173,7 @@ function* serviceErrors(o: KubeObject, old: KubeObject | undefined): Generator<F
     const path = `spec.ports[${i}]`
     if (!isPort(port.port)) yield wrong(`${path}.port`, port.port ?? 0, notPort)
     if (!protocols.includes(textAt(port, 'protocol'))) yield unsupported(`${path}.protocol`, port.protocol, protocols)
+    if (port.nodePort && type === 'ClusterIP') yield forbiddenField(`${path}.nodePort`, "may not be used when `type` is 'ClusterIP'")
     if (typeof port.targetPort === 'number' && !isPort(port.targetPort)) yield wrong(`${path}.targetPort`, port.targetPort, notPort)
     const name = textAt(port, 'name')
     if (name === '' && ports.length > 1) yield required(`${path}.name`)
@@ -179,8 +183,25 @@ function* serviceErrors(o: KubeObject, old: KubeObject | undefined): Generator<F
   if (ip !== '' && ip !== 'None' && !isIPv4(ip))
     yield wrong('spec.clusterIPs[0]', ip, 'must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)')
   if (type === 'ExternalName' && textAt(o, 'spec.externalName') === '') yield required('spec.externalName')
+  yield* trafficErrors(o, type === 'NodePort' || type === 'LoadBalancer')
   if (old && type !== 'ExternalName' && textAt(old, 'spec.type') !== 'ExternalName' && ip !== textAt(old, 'spec.clusterIP'))
     yield wrong('spec.clusterIPs[0]', ip, 'may not change once set')
+}
+
+function* trafficErrors(o: KubeObject, exposed: boolean): Generator<FieldError> {
+  const external = textAt(o, 'spec.externalTrafficPolicy')
+  const internal = textAt(o, 'spec.internalTrafficPolicy')
+  if (external !== '' && !exposed) yield wrong('spec.externalTrafficPolicy', external, 'may only be set for externally-accessible services')
+  else if (external !== '' && !trafficPolicies.includes(external))
+    yield unsupported('spec.externalTrafficPolicy', external, trafficPolicies)
+  if (internal !== '' && !trafficPolicies.includes(internal)) yield unsupported('spec.internalTrafficPolicy', internal, trafficPolicies)
+  const affinity = textAt(o, 'spec.sessionAffinity')
+  const seconds = at(o, 'spec.sessionAffinityConfig.clientIP.timeoutSeconds')
+  if (!affinities.includes(affinity)) yield unsupported('spec.sessionAffinity', affinity, affinities)
+  if (affinity === 'ClientIP' && typeof seconds === 'number' && (seconds <= 0 || seconds > MAX_AFFINITY_SECONDS)) {
+    const allowed = `must be greater than 0 and less than ${MAX_AFFINITY_SECONDS}`
+    yield wrong('spec.sessionAffinityConfig.clientIP.timeoutSeconds', seconds, allowed)
+  }
 }
 
 function* immutableDataErrors(o: KubeObject, old: KubeObject | undefined): Generator<FieldError> {
