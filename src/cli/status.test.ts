@@ -21,7 +21,7 @@ const status: StatusDocument = {
   repairs: {
     total: 1,
     byKind: { route: 1 },
-    contested: [],
+    contested: [{ object: 'route x', times: 12, by: ['ip'], delaySeconds: 4 }],
     recent: [{ at: '2026-11-23T03:07:34.000Z', op: 'put route x', owner: 'peer k8s-ctr', found: 'deleted', by: 'ip pid 7' }],
   },
   kernel: {
@@ -49,7 +49,8 @@ test('a page for people: facts, peers, repairs', () => {
   assert.match(page, /^ {2}lease +10\.244\.2\.0\/24 of 10\.244\.0\.0\/16, announced$/m)
   assert.match(page, /^ {2}interface +eth0, 10\.0\.2\.15, MTU 1500: the default route uses it$/m)
   assert.match(page, /^k8s-ctr +10\.244\.0\.0\/24 +10\.0\.2\.15 +vxlan +by flannel\.1$/m)
-  assert.match(page, /^ {2}kernel +5\.15, .*\n +IPv6: yes\n +large netlink buffers: no, small ones$/m)
+  assert.match(page, /^ {2}kernel +5\.15, 10 changes sent, 1 repaired: 1 route\n +IPv6: yes\n +large netlink buffers: no, small ones$/m)
+  assert.match(page, /^CONTESTED +TIMES +BY +PAUSE\nroute x +12 +ip +4s$/m)
   assert.match(page, /deleted +ip pid 7 +put route x$/m)
   assert.ok(
     renderStatus(status, { color: false, width: 50 })

@@ -29,6 +29,10 @@ export function renderStatus(status: StatusDocument, o: { color: boolean; width:
         .join('\n'),
     )
   }
+  if (status.repairs.contested.length > 0) {
+    const rows = status.repairs.contested.map((c) => [c.object, String(c.times), c.by.join(', ') || '-', `${c.delaySeconds}s`])
+    parts.push(columns(['CONTESTED', 'TIMES', 'BY', 'PAUSE'], rows))
+  }
   for (const { id, severity, subject, text, remedy } of status.findings) {
     const head = `${paint(severity === 'error' ? 'red' : 'yellow', severity)} ${id} (${subject})`
     parts.push(`${head}\n${wrap(text, o.width, '  ')}\n${wrap(remedy, o.width, '  → ').replaceAll('\n  → ', '\n    ')}`)
@@ -58,7 +62,7 @@ function factsOf(status: StatusDocument): [name: string, value: string][] {
     ...row('backend', backend && `${backend.type}${backend.device ? `, ${backend.device} ${backend.mac}` : ''}, pod MTU ${backend.mtu}`),
     ['pods', String(status.pods)],
     ['objects', objects.join(', ') || 'none'],
-    ['kernel', `${kernel.release}, ${kernel.mutations} changes sent, ${repairs.total} repaired`],
+    ['kernel', `${kernel.release}, ${kernel.mutations} changes sent, ${repaired(repairs)}`],
     ...kernel.features.map(({ what, present, otherwise }): [string, string] => ['', `${what}: ${present ? 'yes' : `no, ${otherwise}`}`]),
     ['API', `${api.server ?? 'not found yet'}, ${api.connected ? 'connected' : `not connected${api.error ? `: ${api.error}` : ''}`}`],
   ]
@@ -69,6 +73,12 @@ const cut = (line: string, width: number): string => (line.length > width ? `${l
 
 const row = (name: string, value: string | undefined): [string, string][] => (value ? [[name, value]] : [])
 const started = (ms: number | undefined): string => (ms === undefined ? '' : `, data plane verified ${ms} ms after exec`)
+
+/** `3 repaired: 2 route, 1 nft-table`. */
+const repaired = ({ total, byKind }: StatusDocument['repairs']): string => {
+  const kinds = Object.entries(byKind).map(([kind, count]) => `${count} ${kind}`)
+  return `${total} repaired${kinds.length > 0 ? `: ${kinds.join(', ')}` : ''}`
+}
 
 function duration(seconds: number): string {
   if (seconds < 120) return `${seconds}s`
