@@ -64,7 +64,9 @@ try {
     const ms = of!.map((sample) => sample.ms).toSorted((a, b) => a - b)
     console.log(`${how}: ${ms.length} times, median ${ms[ms.length >> 1]!.toFixed(0)} ms, longest ${ms.at(-1)!.toFixed(0)} ms`)
   }
-  console.log(`${samples.length} in all: ${traffic.sent} pings, ${traffic.flows} flows still open, ${traffic.echoed} messages echoed`)
+  console.log(
+    `${samples.length} in all: ${traffic.sent} pings, ${traffic.flows} flows still open, ${traffic.echoed} messages echoed; the generator was late by ${traffic.late} ms at most`,
+  )
   const line = (name: string, value: number): void =>
     console.log(`bench: restart-${name} ours=${value} peer=none ratio=- goal=0 ${value === 0 ? 'ok' : 'short'}`)
   line('lost', traffic.lost)

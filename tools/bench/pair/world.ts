@@ -142,6 +142,8 @@ export interface Traffic {
   readonly flows: number
   readonly broken: number
   readonly echoed: number
+  /** Longest time in ms that the generator itself did not run. */
+  readonly late: number
 }
 
 const PORT = 9000
