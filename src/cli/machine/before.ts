@@ -51,7 +51,12 @@ async function scopeOf(kernel: Kernel, layout: Layout): Promise<Scope> {
     routeProtocol: TWILL_ROUTE_PROTOCOL,
     routeLinks: tunnels,
     nftTables: [twillTable],
-    sysctls: ['net/ipv4/ip_forward', 'net/ipv6/conf/all/forwarding'],
+    sysctls: [
+      'net/ipv4/ip_forward',
+      'net/ipv6/conf/all/forwarding',
+      ...[...tunnels, POD_BRIDGE].map((name) => `net/ipv6/conf/${name}/accept_ra`),
+      `net/ipv4/conf/${POD_BRIDGE}/route_localnet`,
+    ],
     files: filesOf(layout),
   }
 }
