@@ -63,8 +63,11 @@ export async function adopt(o: AdoptOptions): Promise<Entry[]> {
       o.attachments.begin(entry)
       o.attachments.finish(entry)
       entries.push(entry)
-      await adoptPorts(cached, entry, o)
-      o.log.info({ containerId: cached.containerId, ifname: cached.ifname, pod: entry.attachment.podName }, 'took over a pod')
+      const about = { containerId: cached.containerId, ifname: cached.ifname, pod: entry.attachment.podName }
+      o.log.info(about, 'took over a pod')
+      await adoptPorts(cached, entry, o).catch((error: unknown) =>
+        o.log.warn({ ...about, err: messageOf(error) }, 'its hostPorts stay in the rules of the reference portmap, until DEL'),
+      )
     } catch (error) {
       o.log.warn(
         { file: name, err: messageOf(error) },

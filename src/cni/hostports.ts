@@ -54,7 +54,8 @@ export class HostPorts {
 
   /** In order of coming. */
   list(): PodPorts[] {
-    return [...this.#entries.values()].map(({ ports }) => ports)
+    const entries = [...this.#entries.values()].toSorted((a, b) => a.order - b.order)
+    return entries.map(({ ports }) => ports)
   }
 
   get(key: Key): PodPorts | undefined {
@@ -96,9 +97,17 @@ export class HostPorts {
     }
   }
 
+  /** What the kernel would not let go stays ours: DEL fails, and comes again. */
   async #remove(key: Key): Promise<boolean> {
-    if (!this.#entries.delete(nameOf(key))) return false
-    await this.#apply()
+    const entry = this.#entries.get(nameOf(key))
+    if (!entry) return false
+    this.#entries.delete(nameOf(key))
+    try {
+      await this.#apply()
+    } catch (error) {
+      this.#entries.set(nameOf(key), entry)
+      throw error
+    }
     rmSync(`${this.#o.dir}/${nameOf(key)}.json`, { force: true })
     return true
   }
@@ -116,11 +125,21 @@ export class HostPorts {
     return new Map([[HOST_PORTS_OWNER, hostPortBase(all)], ...hostPortItems(all)])
   }
 
-  /** Gives the kernel the difference to what it was last given, owner by owner: what comes before what goes. */
+  /** Gives the kernel the difference to what it was last given. What it refused may be half done: both states count as given then. */
   async #apply(): Promise<void> {
     const before = this.#planned
     const after = this.#plan()
     this.#planned = after
+    try {
+      await this.#change(before, after)
+    } catch (error) {
+      this.#planned = new Map([...after, ...before])
+      throw error
+    }
+  }
+
+  /** Owner by owner: what comes before what goes. */
+  async #change(before: ReadonlyMap<string, readonly Item[]>, after: ReadonlyMap<string, readonly Item[]>): Promise<void> {
     for (const [owner, items] of after) {
       const had = new Map((before.get(owner) ?? []).map((item) => [keyOf(item), show(item)]))
       const puts = items.filter((item) => had.get(keyOf(item)) !== show(item)).map((item): Op => ({ verb: 'put', item }))

@@ -205,6 +205,20 @@ test('portmap hands the result on, and leads the ports to the pod, its keys in a
   assert.deepEqual((await portmap('DEL', containerd)).exit, 0)
   assert.equal(b.kernel.wanted.has('pod abc eth0 hostports'), false)
 
+  const check = async (conf: object) => (await portmap('CHECK', { ...conf, cniVersion: '0.4.0' })).exit
+  const at040 = { ...containerd, prevResult: { ...chained.prevResult, cniVersion: '0.4.0' } }
+  assert.equal(await check(at040), 1, 'CHECK of a port that leads nowhere')
+  assert.equal((await portmap('ADD', containerd)).exit, 0)
+  assert.equal(await check(at040), 0)
+  b.kernel.refuse = (line) => line.startsWith('del element')
+  assert.match(failure(await portmap('DEL', containerd)).msg, /the kernel said no/)
+  b.kernel.refuse = () => false
+  assert.equal(await check(at040), 0, 'DEL failed, so it is there')
+  b.kernel.lines.length = 0
+  assert.equal((await portmap('DEL', containerd)).exit, 0)
+  assert.ok(b.kernel.lines.includes('del element inet twill hostport-any-ipv4 { tcp . 8080 : goto hostport-near }'))
+  assert.deepEqual(readdirSync(join(b.root, 'run/hostports')), [])
+
   b.kernel.refuse = (line) => line.includes('hostport-any-to-ipv4')
   assert.match(failure(await portmap('ADD', containerd)).msg, /the kernel said no/)
   assert.equal(b.kernel.wanted.has('pod abc eth0 hostports'), false)
