@@ -11,7 +11,7 @@ import type { Backend, Self } from '#plan/backends/backend.ts'
 import { vtepMac } from '#plan/backends/vxlan.ts'
 import { chooseInterface, type Uplink } from '#plan/interface.ts'
 import { keysOf, outsideNetwork, podCidrOf } from '#plan/leases.ts'
-import { underlayRoutes, waysOf } from '#plan/ways.ts'
+import { underlayOf, waysOf } from '#plan/ways.ts'
 
 export interface SelfInput {
   readonly kernel: Kernel
@@ -46,9 +46,9 @@ export async function deriveSelf(o: SelfInput): Promise<SelfResult> {
   const mac = o.mac ?? existing ?? storedMac(node) ?? randomMac(o.random)
   // A public IP that no interface holds (NAT) cannot be a source address: the tunnel would be dead.
   const local = host.addresses.some((a) => addressOf(a.cidr) === uplink.publicIp) ? uplink.publicIp : uplink.address
-  const routes = underlayRoutes(host.routes, network)
+  const underlay = underlayOf(host, network)
   const { subnet } = lease
-  const self = { node: node.name, family: FAMILY, network, subnet, uplink, mac, local, routes, wayTo: waysOf(routes) }
+  const self = { node: node.name, family: FAMILY, network, subnet, uplink, mac, local, underlay, wayTo: waysOf(underlay) }
   const unfit = backend.unfit(self)
   if (unfit) return { missing: { severity: 'error', subject: `node ${node.name}`, ...unfit }, host }
   return { self, host }

@@ -66,7 +66,7 @@ export class Faults {
   #duplicatePublicIp(ip: string, nodes: readonly string[]): Finding {
     const { node, uplink, why, alternatives } = this.#witness
     const family: Family = familyOf(ip)
-    const text = `${and(nodes)} all announce the public IP ${ip}: tunnels to it cannot tell them apart, so their pods do not reach each other`
+    const text = `${and(nodes)} all announce the public IP ${ip}: packets to it reach one node at most, so their pods do not reach each other`
     const common = { id: 'duplicate-public-ip', severity: 'error', subject: this.#subject(nodes), text } as const
     const [best] = alternatives.filter((a) => familyOf(a.address) === family)
     if (!nodes.includes(node)) return { ...common, remedy: 'Run `twill status` on one of these nodes: it says which interface to name.' }

@@ -5,7 +5,7 @@ import type { HostView } from '#model/kernel.ts'
 import type { Backend, BackendType, Self } from '#plan/backends/backend.ts'
 import { vxlan as vxlanType } from '#plan/backends/vxlan.ts'
 import type { Uplink } from '#plan/interface.ts'
-import { underlayRoutes, waysOf } from '#plan/ways.ts'
+import { underlayOf, waysOf } from '#plan/ways.ts'
 
 /** Two interfaces as Vagrant makes them: eth0 behind NAT with the default route, eth1 on the network that the nodes share. */
 export const vagrantHost: HostView = {
@@ -39,7 +39,7 @@ export const backendOf = (kind: BackendType, keys: object = {}): Backend =>
 export const vxlan = backendOf(vxlanType)
 
 /** What may differ; the way to peers follows from `routes`. */
-export type SelfWish = Partial<Omit<Self, 'wayTo'>>
+export type SelfWish = Partial<Omit<Self, 'wayTo' | 'underlay'>> & { readonly routes?: HostView['routes'] }
 
 export const uplinkOf = (o: Partial<Uplink> = {}): Uplink => ({
   ...{ name: 'eth1', mtu: 1500, address: '192.168.10.101', publicIp: '192.168.10.101', why: '--iface=eth1' },
@@ -47,7 +47,7 @@ export const uplinkOf = (o: Partial<Uplink> = {}): Uplink => ({
 })
 
 export function selfOf({ routes = vagrantHost.routes, ...o }: SelfWish = {}): Self {
-  const outside = underlayRoutes(routes, o.network ?? '10.244.0.0/16')
+  const underlay = underlayOf({ ...vagrantHost, routes }, o.network ?? '10.244.0.0/16')
   return {
     node: 'k8s-w1',
     family: 4,
@@ -56,8 +56,8 @@ export function selfOf({ routes = vagrantHost.routes, ...o }: SelfWish = {}): Se
     uplink: uplinkOf(),
     mac: '8a:75:43:39:9c:7b',
     local: '192.168.10.101',
-    routes: outside,
-    wayTo: waysOf(outside),
+    underlay,
+    wayTo: waysOf(underlay),
     ...o,
   }
 }

@@ -1,25 +1,42 @@
 /** Which way packets leave the node: a lookup in routes that were read once, so that asking for each of 5,000 peers reads nothing. */
-import type { HostRoute } from '#model/kernel.ts'
-import { canonicalNetwork, contains, parseCidr, parseIp, prefixOf } from '#net/ip.ts'
+import type { HostRoute, HostView } from '#model/kernel.ts'
+import { addressOf, canonicalNetwork, contains, parseCidr, parseIp, prefixOf } from '#net/ip.ts'
 
 /** The next step towards an address. */
 export interface Way {
   readonly dev: string
   /** The router in between; absent where the address is on link. */
   readonly via?: string
+  /** The address is the node's own: nothing leaves. */
+  readonly local?: true
 }
 
-/** Routes that can lead to a node: those of the pod network lead to pods. */
-export function underlayRoutes(routes: readonly HostRoute[], network: string): HostRoute[] {
-  const pods = parseCidr(network)!
-  return routes.filter(({ dst }) => !contains(pods, parseCidr(dst)!))
+/** What ways are found from. */
+export interface Underlay {
+  readonly routes: readonly HostRoute[]
+  /** The node's own addresses. */
+  readonly addresses: readonly string[]
 }
+
+/** The part of the host that leads to nodes: what lies in the pod network leads to pods. */
+export function underlayOf({ routes, addresses }: Pick<HostView, 'routes' | 'addresses'>, network: string): Underlay {
+  const pods = parseCidr(network)!
+  return {
+    routes: routes.filter(({ dst }) => !contains(pods, parseCidr(dst)!)),
+    addresses: addresses.map(({ cidr }) => addressOf(cidr)).filter((ip) => !contains(pods, parseIp(ip)!)),
+  }
+}
+
+/** The device of a way that leads to a neighbor. */
+export const deviceOnLink = (way: Way | undefined): string | undefined =>
+  way === undefined || way.via !== undefined || way.local ? undefined : way.dev
 
 /**
  * A lookup by longest prefix, then lowest metric. A multipath route with a router among its hops is one by router: the way of a
  * peer's packets must not depend on a hash.
  */
-export function waysOf(routes: readonly HostRoute[]): (ip: string) => Way | undefined {
+export function waysOf({ routes, addresses }: Underlay): (ip: string) => Way | undefined {
+  const own = new Set(addresses)
   const byNetwork = new Map<string, HostRoute>()
   for (const route of routes) {
     const other = byNetwork.get(route.dst)
@@ -27,6 +44,7 @@ export function waysOf(routes: readonly HostRoute[]): (ip: string) => Way | unde
   }
   const prefixes = [...new Set([...byNetwork.keys()].map(prefixOf))].toSorted((a, b) => b - a)
   return (ip) => {
+    if (own.has(ip)) return { dev: 'lo', local: true }
     if (!parseIp(ip)) return undefined
     for (const prefix of prefixes) {
       const route = byNetwork.get(canonicalNetwork(`${ip}/${prefix}`) ?? '')

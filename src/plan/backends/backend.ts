@@ -5,10 +5,10 @@
  */
 import type { Keys } from '#config/net-conf.ts'
 import type { Finding, Lease } from '#model/cluster.ts'
-import type { HostRoute, Item } from '#model/kernel.ts'
+import type { Item } from '#model/kernel.ts'
 import type { Family } from '#net/ip.ts'
 import type { Uplink } from '#plan/interface.ts'
-import type { Way } from '#plan/ways.ts'
+import type { Underlay, Way } from '#plan/ways.ts'
 
 /** The node that plans, in one family. */
 export interface Self {
@@ -22,8 +22,8 @@ export interface Self {
   readonly mac: string
   /** Outer source address: the public IP if an interface of ours holds it, else the uplink's. */
   readonly local: string
-  /** The node's routes outside of the pod network: what `wayTo` answers from. */
-  readonly routes: readonly HostRoute[]
+  /** What `wayTo` answers from. */
+  readonly underlay: Underlay
   /** How packets leave for `ip` (a peer's public IP); undefined if there is no route. */
   wayTo(ip: string): Way | undefined
 }

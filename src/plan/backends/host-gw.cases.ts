@@ -48,6 +48,11 @@ export const cases: BackendCases = {
       want: notOnLink('(10.0.2.16) is not on link of eth1 (192.168.10.101), the way is by eth0'),
     },
     {
+      name: 'our own address, as every node has it behind NAT',
+      lease: { publicIp: '192.168.10.101' },
+      want: notOnLink('(192.168.10.101) is not on link of eth1 (192.168.10.101), it is an address of this node'),
+    },
+    {
       name: 'no route at all',
       self: { routes: [] },
       want: notOnLink('(192.168.10.102) is not on link of eth1 (192.168.10.101), there is no route to it'),

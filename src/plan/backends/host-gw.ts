@@ -7,6 +7,7 @@
 import type { Lease } from '#model/cluster.ts'
 import { type RouteItem, TWILL_ROUTE_PROTOCOL } from '#model/kernel.ts'
 import type { BackendType, Fault, Self } from '#plan/backends/backend.ts'
+import { deviceOnLink, type Way } from '#plan/ways.ts'
 
 const type = 'host-gw'
 
@@ -43,14 +44,18 @@ function behindNat({ uplink }: Self): Fault | undefined {
 function offLink(self: Self, { node, publicIp }: Lease): Fault | undefined {
   const { name, address } = self.uplink
   const way = self.wayTo(publicIp)
-  if (way?.dev === name && way.via === undefined) return undefined
-  const found =
-    way === undefined ? 'there is no route to it' : way.via ? `the way is by ${way.via} on ${way.dev}` : `the way is by ${way.dev}`
+  if (deviceOnLink(way) === name) return undefined
   return {
     id: 'peer-not-on-link',
-    text: `${node} (${publicIp}) is not on link of ${name} (${address}), ${found}: host-gw cannot reach its pods`,
+    text: `${node} (${publicIp}) is not on link of ${name} (${address}), ${told(way)}: host-gw cannot reach its pods`,
     remedy:
       `Bring ${node} into the network of ${name}, or let it announce an address there (its --iface, or the annotation public-ip-overwrite). ` +
       'If a router must stay between them: Backend {"Type": "vxlan", "DirectRouting": true} in net-conf.json routes where it can and tunnels where it must.',
   }
+}
+
+function told(way: Way | undefined): string {
+  if (way === undefined) return 'there is no route to it'
+  if (way.local) return 'it is an address of this node'
+  return `the way is by ${way.via === undefined ? '' : `${way.via} on `}${way.dev}`
 }

@@ -97,6 +97,12 @@ export const cases: BackendCases = {
       lease: { publicIp: '192.168.20.102' },
       want: [tunnel[0]!, 'fdb 16:e4:eb:80:b9:7e dst 192.168.20.102 dev flannel.1 self permanent', tunnel[2]!],
     },
+    {
+      name: 'DirectRouting, our own address, as every node has it behind NAT',
+      keys: { DirectRouting: true },
+      lease: { publicIp: '10.0.2.15' },
+      want: [tunnel[0]!, 'fdb 16:e4:eb:80:b9:7e dst 10.0.2.15 dev flannel.1 self permanent', tunnel[2]!],
+    },
     { name: 'DirectRouting, no route at all', keys: { DirectRouting: true }, self: { routes: [] }, want: tunnel },
     { name: 'on link, without DirectRouting', want: tunnel },
     {

@@ -13,6 +13,7 @@ import { formatMac, parseMac } from '#net/mac.ts'
 import type { Backend, BackendType, Fault, Self } from '#plan/backends/backend.ts'
 import { routeBy } from '#plan/backends/host-gw.ts'
 import { carriesIpv6 } from '#plan/ipv6.ts'
+import { deviceOnLink } from '#plan/ways.ts'
 
 const type = 'vxlan'
 const OVERHEAD_BYTES = 50
@@ -61,8 +62,7 @@ function backend({ directRouting, mtu, ...settings }: Settings): Backend {
 
   /** The device by which a peer is reached without the tunnel, if it may be and can be. */
   function directDevice(self: Self, publicIp: string): string | undefined {
-    const way = directRouting ? self.wayTo(publicIp) : undefined
-    return way?.via === undefined ? way?.dev : undefined
+    return directRouting ? deviceOnLink(self.wayTo(publicIp)) : undefined
   }
 
   function tunnel(self: Self, lease: Lease): Item[] {
