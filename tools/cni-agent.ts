@@ -22,7 +22,7 @@ const server = await startCniServer({
     commit: (_owner, _wanted, ops: readonly Op[]) => kernel.apply(ops),
     release: (_owner, ops: readonly Op[]) => kernel.apply(ops),
     deviceTo: async (ip) => (await kernel.routeTo(ip))?.dev,
-    linkMac: async (name) => (await kernel.host()).links.find((link) => link.name === name)?.mac,
+    host: (netns) => kernel.host(netns),
   },
   takeLock: (path) => lockFile(path, systemClock),
   clock: systemClock,

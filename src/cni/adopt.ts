@@ -122,7 +122,7 @@ async function entryOf(cached: Cached, o: AdoptOptions): Promise<Entry | undefin
   const pod = interfaces[index]
   const host = interfaces.find((one) => !one.sandbox && one.name !== bridge.bridge)
   const own = ips.filter((ip) => ip.interface === index)
-  if (!pod?.mac || !host?.mac || own.length === 0 || (await o.kernel.linkMac(host.name)) !== host.mac) return undefined
+  if (!pod?.mac || !host?.mac || own.length === 0 || (await macOnNode(o.kernel, host.name)) !== host.mac) return undefined
   const dataDir = ipamDataDir(bridge.ipam, o.networksDir)
   if (!own.every(({ address }) => holds(`${dataDir}/${cached.network}/${addressOf(address)}`, cached.containerId))) return undefined
   const podName = podNameOf(cached.args)
@@ -136,6 +136,8 @@ async function entryOf(cached: Cached, o: AdoptOptions): Promise<Entry | undefin
       netns: cached.netns,
       bridge: bridge.bridge,
       hairpin: bridge.hairpin,
+      ...(bridge.isolated && { isolated: true }),
+      ...(bridge.promisc && { promisc: true }),
       mtu: bridge.mtu,
       host: { name: host.name, mac: host.mac },
       pod: { mac: pod.mac, addresses: own.map(({ address }) => address) },
@@ -162,3 +164,6 @@ async function adoptPorts(cached: Cached, { attachment }: Entry, o: AdoptOptions
   await o.hostPorts.add({ network, containerId, ifname, ...(podName !== undefined && { podName }), addresses, dev: bridge, ...conf })
   await o.removeReferenceRules(attachment)
 }
+
+const macOnNode = async (kernel: PodKernel, name: string): Promise<string | undefined> =>
+  (await kernel.host()).links.find((link) => link.name === name)?.mac

@@ -16,6 +16,7 @@ export const cniCode = {
   decoding: 6,
   invalidConfig: 7,
   tryAgainLater: 11,
+  notAvailable: 50,
   generic: 999,
 } as const
 

@@ -4,7 +4,7 @@
  * plugin can delete what the other one added. Source: flannel-io/cni-plugin.
  * @module
  */
-import { readFileSync, rmSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { mkdir, open, rename } from 'node:fs/promises'
 import { type JsonObject, list, object, struct, text } from '#cni/decode.ts'
 import { CniError, cniCode, unsupported } from '#cni/failure.ts'
@@ -126,6 +126,13 @@ export function loadScratch(dataDir: string, containerId: string): JsonObject | 
   const parsed = parseJson(content)
   const usable = 'value' in parsed && parsed.value !== null && typeof parsed.value === 'object' && !Array.isArray(parsed.value)
   return usable ? (parsed.value as JsonObject) : undefined
+}
+
+/** Everything that is kept; `delegate` is absent where the file is torn. */
+export function allScratch(dataDir: string): { containerId: string; delegate: JsonObject | undefined }[] {
+  if (!existsSync(dataDir)) return []
+  const names = readdirSync(dataDir).filter((name) => !name.startsWith('.'))
+  return names.map((containerId) => ({ containerId, delegate: loadScratch(dataDir, containerId) }))
 }
 
 export function removeScratch(dataDir: string, containerId: string): void {

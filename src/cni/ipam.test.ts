@@ -4,7 +4,7 @@ import type { JsonObject } from '#cni/decode.ts'
 import { candidates, parseIpam, parseResolvConf } from '#cni/ipam.ts'
 
 const parse = (ipam: JsonObject, args = '', outer: JsonObject = {}) =>
-  parseIpam({ ...outer, ipam }, { type: 'host-local', ...ipam }, args, '/var/lib/cni/networks')
+  parseIpam({ cniVersion: '1.0.0', ...outer, ipam }, { type: 'host-local', ...ipam }, args, '/var/lib/cni/networks')
 const order = (ipam: JsonObject, last?: string): string[] => [...candidates(parse(ipam).sets[0]!, last)].map(({ ip }) => ip)
 
 // Texts of the reference plugin 1.1.1 for the same configuration.
@@ -18,8 +18,23 @@ const refusals: [JsonObject, string][] = [
   [{ ranges: [[{ subnet: '10.1.0.0/24' }], [{ subnet: '10.1.0.0/25' }]] }, 'range set 0 overlaps with 1'],
   [{ ranges: [[{ subnet: '10.1.0.0/24' }, { subnet: '2001:db8::/64' }]] }, 'invalid range set 0: mixed address families'],
   [{ ranges: [[]] }, 'invalid range set 0: empty range set'],
+  [{ subnet: '10.1.0.0' }, 'invalid CIDR address: 10.1.0.0'],
+  [{ subnet: '10.1.0.0/24', rangeStart: 'x' }, 'invalid IP address: x'],
+  [
+    { subnet: '10.1.0.0/24', rangeStart: '10.1.0.9', rangeEnd: '10.1.0.8' },
+    'invalid range set 0: RangeStart 10.1.0.9 not in network 10.1.0.0/24',
+  ],
+  [{ subnet: '10.1.0.0/24', routes: [{ dst: '10.0.0.0' }] }, 'invalid CIDR address: 10.0.0.0'],
 ]
 for (const [ipam, message] of refusals) test(`refused: ${message}`, () => assert.throws(() => parse(ipam), { code: 999, message }))
+
+test('the oldest versions have room for one address a family', () => {
+  const ranges = [[{ subnet: '10.1.0.0/24' }], [{ subnet: '10.2.0.0/24' }]]
+  assert.throws(() => parse({ ranges }, '', { cniVersion: '0.2.0' }), {
+    message: 'CNI version 0.2.0 does not support more than 1 address per family',
+  })
+  assert.equal(parse({ ranges }, '', { cniVersion: '0.3.0' }).sets.length, 2)
+})
 
 test('another address management is refused by name', () => {
   assert.throws(() => parse({ type: 'dhcp' }), { code: 2, message: /ipam\.type: "dhcp"/ })
@@ -47,7 +62,7 @@ test('the order of sets and requests: runtimeConfig, flat, ranges; CNI_ARGS, arg
     ['10.3.0.1', '10.1.0.1', '10.2.0.1'],
   )
   assert.deepEqual(got.requested, ['10.1.0.9', '10.2.0.9', '10.3.0.9'])
-  assert.deepEqual(got.routes, [{ dst: '10.0.0.0/8' }])
+  assert.deepEqual(got.routes, [{ dst: '10.9.9.9/8' }], 'the result repeats it; the kernel refuses it')
 })
 
 test('resolv.conf', () => {

@@ -3,14 +3,16 @@
  * Rules and texts: plugins/ipam/host-local/backend/allocator of containernetworking/plugins.
  * @module
  */
-import { anything, type JsonObject, list, object, struct, text } from '#cni/decode.ts'
+import { anything, type JsonObject, list, object, type Reader, struct, text } from '#cni/decode.ts'
 import { CniError, cniCode, unsupported } from '#cni/failure.ts'
 import { parseKnownArgs } from '#cni/request.ts'
+import { type ResultRoute, readRoutes } from '#cni/result.ts'
+import { compareVersions } from '#cni/version.ts'
 import {
+  addressOf,
   addToIp,
   type Cidr,
   canonicalIp,
-  canonicalNetwork,
   compareIp,
   contains,
   type Family,
@@ -36,28 +38,43 @@ export interface IpamConf {
   readonly sets: readonly RangeSet[]
   /** Addresses asked for, canonical. */
   readonly requested: readonly string[]
-  readonly routes: readonly { readonly dst: string; readonly gw?: string }[]
+  readonly routes: readonly ResultRoute[]
   readonly resolvConf?: string
 }
 
-const readRange = struct({ subnet: text, rangeStart: text, rangeEnd: text, gateway: text })
+/** Texts that Go's decoder takes as addresses already: what is none fails before any rule is looked at. */
+const address: Reader<string | undefined> = (value, where) => {
+  const ip = text(value, where)
+  if (ip === '') return undefined
+  const canonical = canonicalIp(ip)
+  if (canonical === undefined) throw generic(`invalid IP address: ${ip}`)
+  return canonical
+}
+const cidr: Reader<Cidr> = (value, where) => {
+  const network = text(value, where)
+  const parsed = parseCidr(network)
+  if (parsed === undefined) throw generic(`invalid CIDR address: ${network}`)
+  return parsed
+}
+const generic = (message: string): CniError => new CniError(cniCode.generic, message)
+
+const readRange = struct({ subnet: cidr, rangeStart: address, rangeEnd: address, gateway: address })
 const readIpam = struct({
   type: text,
   dataDir: text,
   resolvConf: text,
-  routes: list(struct({ dst: text, gw: text })),
+  routes: readRoutes,
   ranges: list(list(readRange)),
-  subnet: text,
-  rangeStart: text,
-  rangeEnd: text,
-  gateway: text,
+  subnet: cidr,
+  rangeStart: address,
+  rangeEnd: address,
+  gateway: address,
 })
 const readOuter = struct({
+  cniVersion: text,
   runtimeConfig: struct({ ipRanges: list(list(readRange)), ips: list(text) }),
   args: struct({ cni: struct({ ips: list(text) }) }),
 })
-
-const generic = (message: string): CniError => new CniError(cniCode.generic, message)
 
 /** Where DEL looks: all it needs of the configuration. */
 export function ipamDataDir(ipam: JsonObject, fallback: string): string {
@@ -72,35 +89,50 @@ export function parseIpam(conf: JsonObject, ipam: JsonObject, args: string, defa
     throw unsupported('ipam.type', got.type ?? '', 'this agent serves the address management "host-local"')
   }
   const outer = readOuter(conf, 'Net')
+  const routes = (got.routes ?? []).map(parseRoute)
+  const asked = [parseKnownArgs(args, ['IP']).get('IP') ?? '', ...(outer.args?.cni?.ips ?? []), ...(outer.runtimeConfig?.ips ?? [])]
+  const requested = asked.filter((ip) => ip !== '').map(parseRequested)
   const { subnet, rangeStart, rangeEnd, gateway } = got
-  const flat = subnet === undefined ? [] : [[defined({ subnet, rangeStart, rangeEnd, gateway })]]
+  const flat = subnet === undefined ? [] : [[{ subnet, ...defined({ rangeStart, rangeEnd, gateway }) }]]
   const sets = [...(outer.runtimeConfig?.ipRanges ?? []), ...flat, ...(got.ranges ?? [])].map(parseSet)
   if (sets.length === 0) throw generic('no IP ranges specified')
+  requireOneAFamily(sets, outer.cniVersion ?? '')
   for (const [i, a] of sets.entries()) {
     for (const [j, b] of sets.entries()) if (i < j && overlap(a, b)) throw generic(`range set ${i} overlaps with ${j}`)
   }
-  const asked = [parseKnownArgs(args, ['IP']).get('IP') ?? '', ...(outer.args?.cni?.ips ?? []), ...(outer.runtimeConfig?.ips ?? [])]
-  const requested = asked
-    .filter((ip) => ip !== '')
-    .map((ip) => {
-      const canonical = canonicalIp(ip.replace(/\/\d+$/, ''))
-      if (canonical === undefined) throw generic(`invalid IP address ${JSON.stringify(ip)}: expected an address such as 10.244.1.7`)
-      return canonical
-    })
   return {
     dataDir: got.dataDir || defaultDataDir,
     sets,
-    requested,
-    routes: (got.routes ?? []).map((route) => {
-      const dst = canonicalNetwork(route.dst ?? '')
-      if (dst === undefined) throw generic(`invalid route destination ${JSON.stringify(route.dst ?? '')}: expected a CIDR`)
-      return { dst, ...(route.gw === undefined ? {} : { gw: route.gw }) }
-    }),
+    requested: [...new Set(requested)],
+    routes,
     ...(got.resolvConf ? { resolvConf: got.resolvConf } : {}),
   }
 }
 
-function defined(range: Record<string, string | undefined>): Record<string, string> {
+/** The destination keeps its host bits in the result; the kernel then refuses them. */
+function parseRoute(route: ReturnType<typeof readRoutes>[number]): ResultRoute {
+  const dst = cidr(route.dst ?? '', 'Net.ipam.routes.dst')
+  const { gw, ...rest } = route
+  const via = gw === undefined ? undefined : address(gw, 'Net.ipam.routes.gw')
+  return { ...rest, dst: formatCidr(dst), ...(via === undefined ? {} : { gw: via }) }
+}
+
+/** With or without a prefix length, which is left aside. */
+function parseRequested(ip: string): string {
+  const canonical = ip.includes('/') ? parseCidr(ip) && canonicalIp(addressOf(ip)) : canonicalIp(ip)
+  if (canonical === undefined) throw generic(ip.includes('/') ? `invalid CIDR address: ${ip}` : `invalid IP address: ${ip}`)
+  return canonical
+}
+
+/** The result form of the oldest versions has room for one address of each. */
+function requireOneAFamily(sets: readonly RangeSet[], version: string): void {
+  const count = (family: Family): number => sets.filter((set) => familyOfSet(set) === family).length
+  if (compareVersions(version || '0.1.0', '0.3.0') < 0 && (count(4) > 1 || count(6) > 1)) {
+    throw generic(`CNI version ${version} does not support more than 1 address per family`)
+  }
+}
+
+function defined(range: Record<string, string | undefined>): Readonly<Record<string, string>> {
   return Object.fromEntries(Object.entries(range).filter((entry): entry is [string, string] => entry[1] !== undefined))
 }
 
@@ -118,8 +150,8 @@ function parseSet(ranges: readonly ReturnType<typeof readRange>[], index: number
 }
 
 function parseRange(range: ReturnType<typeof readRange>, fail: (why: string) => CniError): Range {
-  const subnet = parseCidr(range.subnet ?? '')
-  if (!subnet) throw fail(`subnet ${JSON.stringify(range.subnet ?? '')} is no CIDR`)
+  const { subnet } = range
+  if (!subnet) throw fail('IP <nil> not v4 nor v6')
   const bits = subnet.bytes.length * 8
   if (subnet.prefix > bits - 2) throw fail(`Network ${formatCidr(subnet)} too small to allocate from`)
   const network = formatIp(maskCidr(subnet).bytes)
@@ -127,18 +159,18 @@ function parseRange(range: ReturnType<typeof readRange>, fail: (why: string) => 
     throw fail(`Network has host bits set. For a subnet mask of length ${subnet.prefix} the network address is ${network}`)
   }
   const first = formatIp(addToIp(subnet.bytes, 1)!)
-  const inside = (name: string, value: string | undefined, fallback: string): string => {
-    if (!value) return fallback
-    const ip = parseIp(value)
-    if (!ip || !contains(subnet, ip)) throw fail(`${name} ${value} not in network ${formatCidr(subnet)}`)
-    return formatIp(ip.bytes)
+  const inside = (name: string, ip: string | undefined, fallback: string): string => {
+    if (ip !== undefined && !contains(subnet, parseIp(ip)!)) throw fail(`${name} ${ip} not in network ${formatCidr(subnet)}`)
+    return ip ?? fallback
   }
-  const gateway = range.gateway ? canonicalIp(range.gateway) : first
-  if (gateway === undefined) throw fail(`gateway ${range.gateway} is no address`)
   const start = inside('RangeStart', range.rangeStart, first)
+  if (range.rangeEnd !== undefined && compareIp(range.rangeEnd, start) < 0) {
+    const [name, ip] = range.rangeStart === undefined ? ['RangeEnd', range.rangeEnd] : ['RangeStart', start]
+    throw fail(`${name} ${ip} not in network ${formatCidr(subnet)}`)
+  }
   const end = inside('RangeEnd', range.rangeEnd, lastOf(subnet))
-  if (compareIp(start, end) > 0) throw fail(`RangeStart ${start} is after RangeEnd ${end}`)
-  return { subnet, start, end, gateway }
+  if (compareIp(start, end) > 0) throw fail(`RangeStart ${start} is after the last address ${end}`)
+  return { subnet, start, end, gateway: range.gateway ?? first }
 }
 
 /** IPv4: the one before broadcast. IPv6 has no broadcast: the last of the prefix. */

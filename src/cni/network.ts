@@ -7,21 +7,23 @@
  */
 import { createHash } from 'node:crypto'
 import { readFileSync, statfsSync } from 'node:fs'
+import { isDeepStrictEqual } from 'node:util'
 import type { Clock } from '#base/clock.ts'
-import { TwillError } from '#base/errors.ts'
+import { messageOf, TwillError } from '#base/errors.ts'
 import type { Log } from '#base/log.ts'
 import type { Attachments, Entry } from '#cni/attachments.ts'
-import { type BridgeConf, parseBridgeConf } from '#cni/bridge.ts'
+import { type BridgeConf, displaced, parseBridgeConf } from '#cni/bridge.ts'
+import { checkAttached } from '#cni/check.ts'
 import type { JsonObject } from '#cni/decode.ts'
-import { CniError, cniCode } from '#cni/failure.ts'
-import { ipamDataDir, parseIpam, parseResolvConf } from '#cni/ipam.ts'
+import { CniError, cniCode, unsupported } from '#cni/failure.ts'
+import { type IpamConf, ipamDataDir, parseIpam, parseResolvConf } from '#cni/ipam.ts'
 import type { PodKernel } from '#cni/kernel.ts'
 import { type CniCall, parseArgs } from '#cni/request.ts'
-import type { CniResult } from '#cni/result.ts'
+import { type CniResult, passedOn, type ResultRoute } from '#cni/result.ts'
 import { AddressStore, type Owner, type Reservation, type TakeLock } from '#cni/store.ts'
 import { Turns } from '#cni/turns.ts'
 import type { Op, Outcome } from '#model/kernel.ts'
-import type { Attachment } from '#model/pod.ts'
+import type { Attachment, PodRoute } from '#model/pod.ts'
 import { addressOf, familyOf, prefixOf } from '#net/ip.ts'
 import { randomMac } from '#net/mac.ts'
 import { attachOps, type BridgePlan, bridgeItems, bridgeOwner, detachByPodEnd, detachOps, macOfIp, podItems, podOwner } from '#plan/pod.ts'
@@ -37,7 +39,7 @@ export interface NetworkOptions {
 }
 
 /** The part of a call that names the interface. */
-type Target = Pick<CniCall, 'network' | 'containerId' | 'ifname' | 'netns' | 'args'>
+type Target = Pick<CniCall, 'network' | 'containerId' | 'ifname' | 'netns' | 'args' | 'version'>
 
 export class Network {
   readonly #o: NetworkOptions
@@ -59,7 +61,7 @@ export class Network {
       await this.#takeBack(entry)
     }
     for (const a of attachments.list()) {
-      await this.#ensureBridge(a, [])
+      await this.#ensureBridge(a, { idle: true })
       await kernel.commit(podOwner(a), podItems(a), [])
     }
   }
@@ -68,20 +70,23 @@ export class Network {
    * @param signal  Aborts when no one waits for the answer any more; what was made is then taken back. */
   async add(target: Target, conf: JsonObject, signal: AbortSignal): Promise<CniResult> {
     const bridge = parseBridgeConf(conf, target.args)
-    const ipam = parseIpam(conf, bridge.ipam, target.args, this.#o.dataDir)
+    const ipam = bridge.layer3 ? parseIpam(conf, bridge.ipam, target.args, this.#o.dataDir) : this.#noIpam
+    const ipamDns = resolvConfOf(ipam.resolvConf)
     requireNetns(target.netns)
     const old = this.#o.attachments.get(target)
     if (old) await this.#takeBack(old)
 
-    const reservations = await this.#store(ipam.dataDir, target.network).allocate(ipam, target)
-    const attachment = this.#plan(target, bridge, reservations, ipam.routes)
-    const entry: Entry = { attachment, dataDir: ipam.dataDir }
+    const reservations = bridge.layer3 ? await this.#store(ipam.dataDir, target.network).allocate(ipam, target) : []
+    const given = bridge.layer3 ? passedOn({ interfaces: [], ips: reservations, routes: ipam.routes, dns: {} }, target.version).routes : []
+    const routes = bridge.isDefaultGateway ? withDefaults(given, reservations) : given
+    let entry: Entry
     try {
+      entry = { attachment: this.#plan(target, bridge, reservations, routes), dataDir: ipam.dataDir }
       this.#o.attachments.begin(entry)
-      await this.#ensureBridge(attachment)
-      await this.#attach(attachment)
+      await this.#ensureBridge(entry.attachment, { force: bridge.forceAddress })
+      await this.#attach(entry.attachment)
     } catch (error) {
-      await this.#forget(entry)
+      await this.#forget(target, ipam.dataDir)
       throw error
     }
     try {
@@ -91,8 +96,7 @@ export class Network {
       await this.#takeBack(entry)
       throw error
     }
-    const dns = Object.keys(bridge.dns).length > 0 ? bridge.dns : resolvConfOf(ipam.resolvConf)
-    return this.#result(attachment, reservations, dns)
+    return this.#result(entry.attachment, reservations, routes, Object.keys(bridge.dns).length > 0 ? bridge.dns : ipamDns)
   }
 
   /** True if the interface is one of ours. */
@@ -115,8 +119,9 @@ export class Network {
   /** ADD of host-local alone. */
   async reserve(target: Target, conf: JsonObject, ipam: JsonObject): Promise<CniResult> {
     const parsed = parseIpam(conf, ipam, target.args, this.#o.dataDir)
+    const dns = resolvConfOf(parsed.resolvConf)
     const got = await this.#store(parsed.dataDir, target.network).allocate(parsed, target)
-    return { interfaces: [], ips: got, routes: parsed.routes, dns: resolvConfOf(parsed.resolvConf) }
+    return { interfaces: [], ips: got, routes: parsed.routes, dns }
   }
 
   /** DEL of host-local alone. */
@@ -130,26 +135,44 @@ export class Network {
     if (ips.length === 0) throw new CniError(cniCode.generic, `host-local: Failed to find address added by container ${target.containerId}`)
   }
 
-  /** CHECK of the bridge plugin: the attachment is ours and still has its addresses. Its devices are repaired all the time. */
-  async requireAttached(target: Target): Promise<void> {
-    const entry = this.#o.attachments.get(target)
-    if (!entry)
-      throw new CniError(cniCode.generic, `container ${target.containerId} has no interface ${target.ifname} in network ${target.network}`)
-    const kept = await this.#store(entry.dataDir, target.network).lookup(target)
-    for (const cidr of entry.attachment.pod.addresses) {
-      if (!kept.includes(addressOf(cidr)))
-        throw new CniError(cniCode.generic, `host-local does not hold ${cidr} for container ${target.containerId}`)
+  /** CHECK of the bridge plugin: `conf` is its configuration, `prev` what ADD answered. */
+  async check(target: Target, conf: JsonObject, prev: () => CniResult): Promise<void> {
+    const bridge = parseBridgeConf(conf, target.args)
+    requireNetns(target.netns)
+    if (bridge.layer3) await this.requireReserved(target, bridge.ipam)
+    const result = prev()
+    const [node, pod] = await Promise.all([this.#o.kernel.host(), this.#o.kernel.host(target.netns)])
+    const { ifname, netns } = target
+    checkAttached({ bridge: bridge.bridge, promisc: bridge.promisc, ifname, netns, prev: result, node, pod })
+  }
+
+  /** GC: takes back every attachment and address of the network `name` that is not `valid`. All are tried; the first failure is told.
+   * @param ipam  The `ipam` object of the configuration.
+   * @param before  Takes away what leads to an attachment. */
+  async collect(name: string, ipam: JsonObject, valid: readonly Owner[], before: (a: Attachment) => Promise<unknown>): Promise<void> {
+    const gone = this.#o.attachments.list().filter((a) => a.network === name && !isAmong(a, valid))
+    const one = async (a: Attachment): Promise<void> => {
+      await before(a)
+      await this.#takeBack(this.#o.attachments.get(a)!)
     }
+    const done = await Promise.allSettled(gone.map(one))
+    await this.collectAddresses(name, ipam, valid)
+    for (const one of done) if (one.status === 'rejected') throw one.reason
+  }
+
+  /** GC of host-local alone. */
+  async collectAddresses(name: string, ipam: JsonObject, valid: readonly Owner[]): Promise<void> {
+    await this.#store(ipamDataDir(ipam, this.#o.dataDir), name).retain((one) => isAmong(one, valid))
   }
 
   async #takeBack(entry: Entry): Promise<void> {
     demand(await this.#o.kernel.release(podOwner(entry.attachment), detachOps(entry.attachment)))
-    await this.#forget(entry)
+    await this.#forget(entry.attachment, entry.dataDir)
   }
 
-  async #forget({ attachment: a, dataDir }: Entry): Promise<void> {
-    await this.#store(dataDir, a.network).release(a)
-    this.#o.attachments.remove(a)
+  async #forget(key: Pick<Target, 'network' | 'containerId' | 'ifname'>, dataDir: string): Promise<void> {
+    await this.#store(dataDir, key.network).release(key)
+    this.#o.attachments.remove(key)
   }
 
   /** Makes the pair and wires it up, whole or not at all. A bridge that someone deleted meanwhile is made anew. */
@@ -169,26 +192,46 @@ export class Network {
       outcomes = await attempt()
     }
     try {
-      demand(outcomes)
+      demandPod(outcomes)
     } catch (refused) {
       demand(await this.#o.kernel.release(podOwner(a), detachOps(a)))
       throw refused
     }
   }
 
-  /** @param ops  What to do for a new bridge; by default everything it needs. */
-  #ensureBridge(a: Attachment, ops?: readonly Op[]): Promise<void> {
-    return this.#bridgeTurns.run(a.bridge, () => this.#ensureBridgeAlone(a, ops))
+  /** @param o  force: other addresses give way. idle: only wish for it, as at a restart. */
+  #ensureBridge(a: Attachment, o: { force?: boolean; idle?: boolean } = {}): Promise<void> {
+    return this.#bridgeTurns.run(a.bridge, () => this.#ensureBridgeAlone(a, o))
   }
 
-  async #ensureBridgeAlone(a: Attachment, ops?: readonly Op[]): Promise<void> {
+  async #ensureBridgeAlone(a: Attachment, { force = false, idle = false }: { force?: boolean; idle?: boolean }): Promise<void> {
     const known = this.#bridges.get(a.bridge)
-    const same = known && known.mtu === a.mtu && String(known.gateways) === String(a.gateways)
-    if (same) return
-    const mac = known?.mac ?? (await this.#o.kernel.linkMac(a.bridge)) ?? this.#newBridgeMac(a)
-    const bridge: BridgePlan = { name: a.bridge, mac, mtu: a.mtu, gateways: a.gateways }
+    const has = (one: string): boolean => known?.gateways.includes(one) ?? false
+    if (known && known.mtu === a.mtu && a.gateways.every(has) && (known.promisc || !a.promisc)) return
+    const { links, addresses } = await this.#o.kernel.host()
+    const there = links.find(({ name }) => name === a.bridge)
+    if (there && there.kind !== 'bridge') {
+      const name = JSON.stringify(a.bridge)
+      throw new CniError(cniCode.generic, `failed to create bridge ${name}: ${name} already exists but is not a bridge`)
+    }
+    const have = addresses
+      .filter(({ dev, cidr, scope }) => dev === a.bridge && (familyOf(cidr) === 4 || scope !== 'link'))
+      .map(({ cidr }) => cidr)
+    const gone = idle ? [] : displaced(a.bridge, have, a.gateways, force)
+    const gateways = [...new Set([...(known?.gateways ?? []), ...a.gateways])].filter((one) => !gone.includes(one))
+    const mac = known?.mac ?? there?.mac ?? this.#newBridgeMac(a)
+    const promisc = known?.promisc ?? a.promisc
+    const bridge: BridgePlan = { name: a.bridge, mac, mtu: a.mtu, gateways, ...(promisc && { promisc }) }
     const items = bridgeItems(bridge)
-    demand(await this.#o.kernel.commit(bridgeOwner(a.bridge), items, ops ?? items.map((item): Op => ({ verb: 'put', item }))))
+    const dels = gone.map((cidr): Op => ({ verb: 'del', item: { kind: 'address', dev: a.bridge, cidr, owner: bridgeOwner(a.bridge) } }))
+    const puts = items.map((item): Op => ({ verb: 'put', item }))
+    const outcomes = await this.#o.kernel.commit(bridgeOwner(a.bridge), items, idle ? [] : [...dels, ...puts])
+    const refused = outcomes.find(({ op, error }) => error && op.item.kind === 'link')
+    if (refused) {
+      const name = JSON.stringify(a.bridge)
+      throw new CniError(cniCode.generic, `failed to create bridge ${name}: could not add ${name}: ${messageOf(refused.error)}`)
+    }
+    demand(outcomes)
     this.#bridges.set(a.bridge, bridge)
   }
 
@@ -197,15 +240,7 @@ export class Network {
     return a.gateways.length > 0 ? macOfIp(addressOf(a.gateways[0]!)) : randomMac(this.#o.clock.random)
   }
 
-  #plan(target: Target, conf: BridgeConf, got: readonly Reservation[], ipamRoutes: CniResult['routes']): Attachment {
-    const gateways = conf.isGateway ? got.map((one) => `${one.gateway}/${prefixOf(one.address)}`) : []
-    const routes = ipamRoutes.map(({ dst, gw }) => ({ dst, ...(gw === undefined ? {} : { via: gw }) }))
-    if (conf.isDefaultGateway) {
-      for (const { gateway } of got) {
-        const dst = familyOf(gateway) === 4 ? '0.0.0.0/0' : '::/0'
-        if (!routes.some((route) => route.dst === dst && route.via !== undefined)) routes.push({ dst, via: gateway })
-      }
-    }
+  #plan(target: Target, conf: BridgeConf, got: readonly Reservation[], routes: readonly ResultRoute[]): Attachment {
     const podName = podNameOf(target.args)
     return {
       network: target.network,
@@ -215,12 +250,20 @@ export class Network {
       netns: target.netns,
       bridge: conf.bridge,
       hairpin: conf.hairpin,
+      ...(conf.isolated && { isolated: true }),
+      ...(conf.promisc && { promisc: true }),
+      ...(conf.dad && { dad: true }),
+      ...(conf.containerDown && { containerDown: true }),
       mtu: conf.mtu,
       host: { name: this.#hostName(target), mac: randomMac(this.#o.clock.random) },
-      pod: { mac: conf.mac ?? macOfIp(addressOf(got[0]!.address)), addresses: got.map((one) => one.address) },
-      gateways,
-      routes,
+      pod: { mac: conf.mac ?? this.#podMac(got), addresses: got.map((one) => one.address) },
+      gateways: conf.isGateway ? got.map((one) => `${one.gateway}/${prefixOf(one.address)}`) : [],
+      routes: podRoutes(routes, got, target.ifname),
     }
+  }
+
+  #podMac(got: readonly Reservation[]): string {
+    return got.length > 0 ? macOfIp(addressOf(got[0]!.address)) : randomMac(this.#o.clock.random)
   }
 
   /** `veth` and 8 hex digits, always the same for one attachment unless another one has that name. */
@@ -232,7 +275,7 @@ export class Network {
     }
   }
 
-  #result(a: Attachment, reservations: readonly Reservation[], dns: JsonObject): CniResult {
+  #result(a: Attachment, reservations: readonly Reservation[], routes: CniResult['routes'], dns: JsonObject): CniResult {
     return {
       interfaces: [
         { name: a.bridge, mac: this.#bridges.get(a.bridge)!.mac },
@@ -240,9 +283,14 @@ export class Network {
         { name: a.ifname, mac: a.pod.mac, sandbox: a.netns },
       ],
       ips: reservations.map(({ address, gateway }) => ({ interface: 2, address, gateway })),
-      routes: a.routes.map(({ dst, via }) => ({ dst, ...(via === undefined ? {} : { gw: via }) })),
+      routes,
       dns,
     }
+  }
+
+  /** A bridge that only switches gives no address. */
+  get #noIpam(): IpamConf {
+    return { dataDir: this.#o.dataDir, sets: [], requested: [], routes: [] }
   }
 
   #store(dataDir: string, network: string): AddressStore {
@@ -253,6 +301,54 @@ export class Network {
     this.#stores.set(dir, store)
     return store
   }
+}
+
+const isAmong = (one: Owner, all: readonly Owner[]): boolean =>
+  all.some(({ containerId, ifname }) => containerId === one.containerId && ifname === one.ifname)
+
+/** `routes` and, for each family that has no default route by a gateway, one by the first address's. */
+function withDefaults(routes: readonly ResultRoute[], got: readonly Reservation[]): ResultRoute[] {
+  const all = [...routes]
+  for (const { gateway } of got) {
+    const dst = familyOf(gateway) === 4 ? '0.0.0.0/0' : '::/0'
+    if (!all.some((route) => route.dst === dst && route.gw !== undefined)) all.push({ dst, gw: gateway })
+  }
+  return all
+}
+
+function podRoutes(routes: readonly ResultRoute[], got: readonly Reservation[], dev: string): PodRoute[] {
+  const all: PodRoute[] = []
+  for (const route of routes.map((one) => podRoute(one, got))) {
+    if (all.some((one) => isDeepStrictEqual(one, route))) throw cannotRoute(route, dev, 'file exists')
+    all.push(route)
+  }
+  return all
+}
+
+const cannotRoute = ({ dst, via }: PodRoute, dev: string | undefined, why: string): CniError =>
+  new CniError(cniCode.generic, `failed to add route '${dst}${via === undefined ? '' : ` via ${via}`} dev ${dev}': ${why}`)
+
+/** A route without a gateway of its own goes by the first of its family. */
+function podRoute({ dst, gw, priority, table, scope }: ResultRoute, got: readonly Reservation[]): PodRoute {
+  if (table !== undefined && table !== 254) throw unsupported('ipam.routes.table', table, 'routes of pods are in their main table (254)')
+  if (scope !== undefined && scope !== 0 && scope !== 253)
+    throw unsupported('ipam.routes.scope', scope, 'a route of a pod has scope 0 or 253')
+  const via = gw ?? got.map(({ gateway }) => gateway).find((ip) => familyOf(ip) === familyOf(dst))
+  return {
+    dst,
+    ...(via === undefined ? {} : { via }),
+    ...(priority ? { metric: priority } : {}),
+    ...(scope === 253 ? { scope: 'link' as const } : {}),
+  }
+}
+
+/** As `demand`, in words for a pod's events. */
+function demandPod(outcomes: readonly Outcome[]): void {
+  const refused = outcomes.find(({ op, error }) => error && op.item.kind === 'route')
+  if (refused?.op.item.kind === 'route') {
+    throw cannotRoute(refused.op.item, refused.op.item.dev, messageOf(refused.error).replace(/^.*?: /s, ''))
+  }
+  demand(outcomes)
 }
 
 /** Throws the first failure. IPv6 sysctls are best effort: a kernel or a pod may have no IPv6 at all. */
@@ -286,4 +382,12 @@ export function podNameOf(args: string): string | undefined {
   return namespace && name ? `${namespace}/${name}` : undefined
 }
 
-const resolvConfOf = (path: string | undefined): JsonObject => (path === undefined ? {} : parseResolvConf(readFileSync(path, 'utf8')))
+function resolvConfOf(path: string | undefined): JsonObject {
+  if (path === undefined) return {}
+  try {
+    return parseResolvConf(readFileSync(path, 'utf8'))
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+    throw new CniError(cniCode.generic, `open ${path}: no such file or directory`)
+  }
+}

@@ -4,9 +4,10 @@
  * @module
  */
 import { existsSync } from 'node:fs'
-import { type JsonObject, object, struct } from '#cni/decode.ts'
+import { type JsonObject, list, object, struct, text } from '#cni/decode.ts'
 import { CniError, cniCode } from '#cni/failure.ts'
 import {
+  allScratch,
   delegateConf,
   type FlannelPaths,
   fallbackConf,
@@ -23,6 +24,7 @@ import { demand, type Network, netnsProblem, podNameOf, requireNetns } from '#cn
 import { checkPorts, mapPorts } from '#cni/portmap.ts'
 import type { CniCall } from '#cni/request.ts'
 import { type CniResult, parseResult, printResult } from '#cni/result.ts'
+import type { Owner } from '#cni/store.ts'
 import { loopbackOps } from '#plan/pod.ts'
 
 export interface PluginContext {
@@ -44,10 +46,15 @@ export async function callPlugin(call: CniCall, context: PluginContext, signal: 
       await plugin.del?.(call, context)
       return ''
     case 'CHECK':
-      requirePrevResult(call)
       await plugin.check?.(call, context)
       return ''
-    default: // STATUS and GC belong to versions that parseRequest refuses
+    case 'STATUS':
+      plugin.status?.(call, context)
+      return ''
+    case 'GC':
+      await collect(call, plugin, context)
+      return ''
+    default:
       throw new CniError(cniCode.invalidEnvironment, `unknown CNI_COMMAND: ${call.command}`)
   }
 }
@@ -56,6 +63,19 @@ interface Plugin {
   add(call: CniCall, context: PluginContext, signal: AbortSignal): Promise<CniResult>
   del?(call: CniCall, context: PluginContext): Promise<void>
   check?(call: CniCall, context: PluginContext): Promise<void>
+  /** @throws {CniError} 50 while ADD could not be served. */
+  status?(call: CniCall, context: PluginContext): void
+  /** Takes back what is not `valid`. */
+  gc?(call: CniCall, context: PluginContext, valid: readonly Owner[]): Promise<void>
+}
+
+const readValid = struct({ 'cni.dev/valid-attachments': list(struct({ containerID: text, ifname: text })) })
+
+/** An absent list says nothing and nothing goes; an empty one says that nothing is valid. */
+async function collect(call: CniCall, plugin: Plugin, context: PluginContext): Promise<void> {
+  const listed = readValid(call.conf, 'NetConf')['cni.dev/valid-attachments']
+  const valid = listed?.map(({ containerID, ifname }) => ({ containerId: containerID ?? '', ifname: ifname ?? '' }))
+  if (valid) await plugin.gc?.(call, context, valid)
 }
 
 const flannel: Plugin = {
@@ -79,13 +99,33 @@ const flannel: Plugin = {
     await detach(call, ipamOf(delegate), context)
     removeScratch(conf.dataDir, call.containerId)
   },
-  check: (call, { network }) => network.requireAttached(call),
+  check(call, { network, flannel: paths }) {
+    const conf = parseFlannelConf(call.conf, paths)
+    const delegate = loadScratch(conf.dataDir, call.containerId) ?? fallbackConf(call, conf)
+    return network.check(call, delegate, () => requirePrevResult(call))
+  },
+  status(call, { flannel: paths }) {
+    const { subnetFile } = parseFlannelConf(call.conf, paths)
+    try {
+      loadSubnetEnv(subnetFile)
+    } catch (error) {
+      throw error instanceof CniError ? new CniError(cniCode.notAvailable, error.message, error.details) : error
+    }
+  },
+  async gc(call, { network, hostPorts, flannel: paths }, valid) {
+    const conf = parseFlannelConf(call.conf, paths)
+    await network.collect(call.network, ipamOf(fallbackConf(call, conf)), valid, (a) => hostPorts.remove(a))
+    for (const { containerId, delegate } of allScratch(conf.dataDir)) {
+      if (delegate?.name === call.network && valid.every((one) => one.containerId !== containerId)) removeScratch(conf.dataDir, containerId)
+    }
+  },
 }
 
 const bridge: Plugin = {
   add: (call, { network }, signal) => network.add(call, call.conf, signal),
   del: (call, context) => detach(call, ipamOf(call.conf), context),
-  check: (call, { network }) => network.requireAttached(call),
+  check: (call, { network }) => network.check(call, call.conf, () => requirePrevResult(call)),
+  gc: (call, { network, hostPorts }, valid) => network.collect(call.network, ipamOf(call.conf), valid, (a) => hostPorts.remove(a)),
 }
 
 /** The interface goes, and what leads there: a runtime that does not name a pod's ports again at DEL never asks portmap for it. */
@@ -99,6 +139,7 @@ const hostLocal: Plugin = {
   add: (call, { network }) => network.reserve(call, call.conf, ipamOf(call.conf)),
   del: (call, { network }) => network.unreserve(call, ipamOf(call.conf)),
   check: (call, { network }) => network.requireReserved(call, ipamOf(call.conf)),
+  gc: (call, { network }, valid) => network.collectAddresses(call.network, ipamOf(call.conf), valid),
 }
 
 /** Without a mapping it only hands on what the plugin before it made. */
@@ -123,7 +164,7 @@ const loopback: Plugin = {
     const prev = prevResultOf(call)
     requireNetns(call.netns)
     const owner = `loopback ${call.containerId}`
-    demand(await kernel.commit(owner, [], loopbackOps(call.netns, owner)))
+    demand(await kernel.commit(owner, [], loopbackOps(call.netns, owner, true)))
     if (prev) return prev
     const addresses = ['127.0.0.1/8', ...(existsSync('/proc/sys/net/ipv6') ? ['::1/128'] : [])]
     return {
@@ -132,6 +173,11 @@ const loopback: Plugin = {
       routes: [],
       dns: {},
     }
+  },
+  async del(call, { kernel }) {
+    if (call.netns === '' || netnsProblem(call.netns) !== undefined) return
+    const owner = `loopback ${call.containerId}`
+    demand(await kernel.release(owner, loopbackOps(call.netns, owner, false)))
   },
   check(call) {
     const problem = netnsProblem(call.netns)

@@ -32,7 +32,6 @@ const cases: [string, Record<string, string>, string, unknown][] = [
   ['keys in any case', {}, '{"CNIVersion":"1.0.0","NAME":"a"}', ['ADD', '1.0.0', 'a']],
   ['no name', {}, '{"cniVersion":"0.3.1"}', { code: 7, msg: 'missing network name' }],
   ['a bad name', {}, '{"cniVersion":"0.3.1","name":"a/b"}', { code: 7, msg: 'invalid characters found in network name', details: 'a/b' }],
-  // The list is ours: no 0.1.0 and 0.2.0.
   [
     'an unknown version',
     {},
@@ -40,14 +39,22 @@ const cases: [string, Record<string, string>, string, unknown][] = [
     {
       code: 1,
       msg: 'incompatible CNI versions',
-      details: 'config is "9.3.1", plugin supports ["0.3.0" "0.3.1" "0.4.0" "1.0.0"]',
+      details: 'config is "9.3.1", plugin supports ["0.1.0" "0.2.0" "0.3.0" "0.3.1" "0.4.0" "1.0.0" "1.1.0"]',
     },
   ],
+  ['no version, which means 0.1.0', {}, '{"name":"a"}', ['ADD', '0.1.0', 'a']],
+  ['an empty version, which means 0.1.0', {}, '{"name":"a","cniVersion":""}', ['ADD', '0.1.0', 'a']],
   [
-    'no version, which means 0.1.0',
+    'a version that is no text',
     {},
-    '{"name":"a"}',
-    { code: 1, msg: 'incompatible CNI versions', details: 'config is "0.1.0", plugin supports ["0.3.0" "0.3.1" "0.4.0" "1.0.0"]' },
+    '{"name":"a","cniVersion":1}',
+    { code: 6, msg: 'decoding version from network config: json: cannot unmarshal number into Go struct field .cniVersion of type string' },
+  ],
+  [
+    'STATUS needs no container',
+    { CNI_COMMAND: 'STATUS', CNI_CONTAINERID: '', CNI_NETNS: '', CNI_IFNAME: '' },
+    '{"cniVersion":"1.1.0","name":"a"}',
+    ['STATUS', '1.1.0', 'a'],
   ],
   ['a bad container ID', { CNI_CONTAINERID: '/x' }, good, { code: 4, msg: 'invalid characters in containerID', details: '/x' }],
   ['a container ID that climbs', { CNI_CONTAINERID: '..' }, good, { code: 4, msg: 'invalid characters in containerID', details: '..' }],

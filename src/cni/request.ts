@@ -68,14 +68,15 @@ export function parseRequest(raw: RawRequest): CniCall {
   }
 }
 
-const readConf = struct({ cniVersion: text, name: text })
+const readConf = struct({ name: text })
 
 function parseConf(config: string): { conf: JsonObject; network: string; version: string } {
   const parsed = parseJson(config)
   if ('problem' in parsed) throw new CniError(cniCode.decoding, `error unmarshall network config: ${parsed.problem}`)
   try {
     const conf = object(parsed.value, 'NetConf')
-    const { cniVersion, name } = readConf(conf, 'NetConf')
+    const cniVersion = versionOf(conf)
+    const { name } = readConf(conf, '')
     if (!name) throw new CniError(cniCode.invalidConfig, 'missing network name')
     if (!NAME.test(name)) throw new CniError(cniCode.invalidConfig, 'invalid characters found in network name', name)
     return { conf, network: name, version: cniVersion || '0.1.0' }
@@ -84,6 +85,16 @@ function parseConf(config: string): { conf: JsonObject; network: string; version
       throw new CniError(cniCode.decoding, error.message.replace('failed to load netconf', 'error unmarshall network config'))
     }
     throw error
+  }
+}
+
+/** Read first, and said so. */
+function versionOf(conf: JsonObject): string | undefined {
+  try {
+    return struct({ cniVersion: text })(conf, '').cniVersion
+  } catch (error) {
+    const why = (error as Error).message.replace('failed to load netconf: ', '')
+    throw new CniError(cniCode.decoding, `decoding version from network config: ${why}`)
   }
 }
 
@@ -122,9 +133,13 @@ export function parseArgs(args: string): ReadonlyMap<string, string> {
 /** CNI_ARGS for a plugin that knows `known`: any other key is an error unless IgnoreUnknown says otherwise. */
 export function parseKnownArgs(args: string, known: readonly string[]): ReadonlyMap<string, string> {
   const pairs = parseArgs(args)
-  const ignore = /^(1|true)$/i.test(pairs.get('IgnoreUnknown') ?? '')
+  const ignore = pairs.get('IgnoreUnknown')
+  if (ignore !== undefined && !/^(1|true|0|false)$/i.test(ignore)) {
+    const why = `boolean unmarshal error: invalid input ${ignore}`
+    throw new CniError(cniCode.generic, `ARGS: error parsing value of pair "IgnoreUnknown=${ignore}": ${why}`)
+  }
   const unknown = [...pairs].filter(([key]) => key !== 'IgnoreUnknown' && !known.includes(key))
-  if (!ignore && unknown.length > 0) {
+  if (!/^(1|true)$/i.test(ignore ?? '') && unknown.length > 0) {
     const list = unknown.map(([key, value]) => JSON.stringify(`${key}=${value}`)).join(' ')
     throw new CniError(cniCode.generic, `ARGS: unknown args [${list}]`)
   }

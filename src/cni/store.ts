@@ -64,7 +64,7 @@ export class AddressStore {
       const got: Reservation[] = []
       try {
         for (const [n, set] of conf.sets.entries()) got.push(this.#allocateFrom(set, n, asked, owner))
-        if (asked.length > 0) throw new CniError(cniCode.generic, `failed to allocate all requested IPs: ${asked.join(',')}`)
+        if (asked.length > 0) throw new CniError(cniCode.generic, `failed to allocate all requested IPs: ${asked.join(' ')}`)
         return got
       } catch (error) {
         for (const { address } of got) this.#free(address.slice(0, address.indexOf('/')))
@@ -80,6 +80,17 @@ export class AddressStore {
       const ips = exact.length > 0 ? exact : this.#find(owner.containerId)
       for (const ip of ips) this.#free(ip)
       return ips
+    })
+  }
+
+  /** Gives back every address whose owner is not to `keep`. An entry of a very old plugin, with the container ID alone, goes with all
+   * of its container's interfaces. */
+  retain(keep: (owner: Owner) => boolean): Promise<void> {
+    return this.#locked(() => {
+      for (const [ip, content] of this.#taken) {
+        const [containerId, ifname] = content.split(/\s+/)
+        if (!keep({ containerId: containerId!, ifname: ifname ?? 'eth0' })) this.#free(ip)
+      }
     })
   }
 

@@ -1,6 +1,6 @@
-/** The versions of the CNI specification that are served. The shim answers VERSION with the same list (SUPPORTED there). */
+/** The versions of the CNI specification that are served. The shim answers VERSION with the same list (SUPPORTED there). @module */
 
-export const supportedVersions = ['0.3.0', '0.3.1', '0.4.0', '1.0.0'] as const
+export const supportedVersions = ['0.1.0', '0.2.0', '0.3.0', '0.3.1', '0.4.0', '1.0.0', '1.1.0'] as const
 export type CniVersion = (typeof supportedVersions)[number]
 
 /** Commands and the first version that has them. */

@@ -7,7 +7,7 @@ import type { Clock } from '#base/clock.ts'
 import { messageOf } from '#base/errors.ts'
 import type { Log } from '#base/log.ts'
 import { Journal } from '#daemon/journal.ts'
-import { type Change, type Item, type Kernel, keyOf, type Op, type Outcome, type Scope, showOp } from '#model/kernel.ts'
+import { type Change, type HostView, type Item, type Kernel, keyOf, type Op, type Outcome, type Scope, showOp } from '#model/kernel.ts'
 import type { Repair } from '#model/status.ts'
 import { Desired, type Flight, type PlannedOp, type Sweep } from '#plan/desired.ts'
 import { possibleWith } from '#plan/features.ts'
@@ -150,9 +150,9 @@ export class Steward {
     return outcomes
   }
 
-  /** The MAC of a device of the node; undefined if there is none of that name. */
-  async linkMac(name: string): Promise<string | undefined> {
-    return (await this.#o.kernel.host()).links.find((link) => link.name === name)?.mac
+  /** What the node, or the namespace at `netns`, has. */
+  host(netns?: string): Promise<HostView> {
+    return this.#o.kernel.host(netns)
   }
 
   /** The node's device by which packets to `ip` leave; undefined if there is no route. */

@@ -7,7 +7,7 @@ import type { AddressItem, FdbItem, LinkItem, NeighborItem, Op, PortItem, RouteI
 import { randomMac } from '#net/mac.ts'
 import type { Request } from '#wire/netlink.ts'
 import { deleteAddress, newAddress } from '#wire/rtnetlink/address.ts'
-import { deleteLink, type NewLink, newLink, setHairpin, setLink, type VxlanLink } from '#wire/rtnetlink/link.ts'
+import { deleteLink, type NewLink, newLink, setLink, setPort, type VxlanLink } from '#wire/rtnetlink/link.ts'
 import { deleteFdb, deleteNeighbor, replaceFdb, replaceNeighbor } from '#wire/rtnetlink/neighbor.ts'
 import { deleteRoute, replaceRoute } from '#wire/rtnetlink/route.ts'
 
@@ -43,7 +43,7 @@ export function encodeOp({ verb, item }: RouteSideOp, index: (name: string) => n
       return [isMade(item) ? newLink(toNewLink(item, index, peerNetnsFd)) : setLink(item.name, item)]
     case 'port':
       if (!put) return [setLink(item.dev, { master: 0 })]
-      return [setLink(item.dev, { master: index(item.bridge) }), setHairpin(item.dev, item.hairpin)]
+      return [setLink(item.dev, { master: index(item.bridge) }), setPort(item.dev, item)]
     case 'address': {
       const address = { ...item, index: index(item.dev) }
       return [put ? newAddress(address) : deleteAddress(address)]
@@ -65,13 +65,14 @@ export function encodeOp({ verb, item }: RouteSideOp, index: (name: string) => n
 
 /** A MAC is always set at creation: what udev (MACAddressPolicy) or a bridge's first port would choose later cannot be announced. */
 export function toNewLink(item: LinkItem, index: (name: string) => number, peerNetnsFd?: number): NewLink {
-  const { name, type, up, mtu, vxlan, peer } = item
+  const { name, type, up, promisc, mtu, vxlan, peer } = item
   const mac = item.mac ?? randomMac(Math.random)
   return {
     name,
     kind: type as NewLink['kind'],
     mac,
     up,
+    promisc,
     // A bridge's MTU follows its ports' unless it is set once the bridge is there (br_change_mtu): the writer does.
     mtu: type === 'bridge' ? undefined : mtu,
     vxlan: vxlan && toVxlan(vxlan, index),

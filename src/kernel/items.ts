@@ -28,15 +28,16 @@ function typeOf({ kind, loopback }: Link): LinkItem['type'] | undefined {
 export function linkItem(link: Link, links: LinkTable): LinkItem | undefined {
   const type = typeOf(link)
   if (type === undefined) return undefined
-  const { name, up, mac, mtu, vxlan } = link
-  return { kind: 'link', name, type, up, mac, mtu, ...(vxlan && { vxlan: { ...vxlan, uplink: links.name(vxlan.uplink) ?? '' } }) }
+  const { name, up, mac, mtu, promisc, vxlan } = link
+  const vxlanItem = vxlan && { vxlan: { ...vxlan, uplink: links.name(vxlan.uplink) ?? '' } }
+  return { kind: 'link', name, type, up, mac, mtu, ...(promisc && { promisc }), ...vxlanItem }
 }
 
 /** The device's membership in one of `bridges`. */
-export function portItem({ name, master, hairpin }: Link, links: LinkTable, bridges: readonly string[]): PortItem | undefined {
+export function portItem({ name, master, hairpin, isolated }: Link, links: LinkTable, bridges: readonly string[]): PortItem | undefined {
   const bridge = master === undefined ? undefined : links.name(master)
   if (bridge === undefined || !bridges.includes(bridge)) return undefined
-  return { kind: 'port', dev: name, bridge, hairpin: hairpin ?? false }
+  return { kind: 'port', dev: name, bridge, hairpin: hairpin ?? false, ...(isolated && { isolated }) }
 }
 
 /** Not the link-local addresses that IPv6 gives every device, nor what DHCP or a router gave for a time. */

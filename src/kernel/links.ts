@@ -69,9 +69,16 @@ export class LinkTable {
   }
 
   /** A message of family AF_BRIDGE tells of membership only: its "delete" is the port leaving. */
-  #foldPort(before: Link, { master, hairpin }: Link, left: boolean): LinkStep {
-    const { master: _, hairpin: __, ...device } = before
-    const now: Link = left ? device : { ...before, ...(master !== undefined && { master }), ...(hairpin !== undefined && { hairpin }) }
+  #foldPort(before: Link, { master, hairpin, isolated }: Link, left: boolean): LinkStep {
+    const { master: _, hairpin: __, isolated: ___, ...device } = before
+    const now: Link = left
+      ? device
+      : {
+          ...before,
+          ...(master !== undefined && { master }),
+          ...(hairpin !== undefined && { hairpin }),
+          ...(isolated !== undefined && { isolated }),
+        }
     this.#links.set(before.index, now)
     return { before, now }
   }

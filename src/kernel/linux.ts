@@ -115,10 +115,20 @@ class Linux implements Kernel {
     ])
   }
 
-  async host(): Promise<HostView> {
+  async host(netns?: string): Promise<HostView> {
+    if (netns !== undefined) return this.#hostOf(netns)
     const view = await observeHost(this.#reader)
     this.#monitor.leads(view)
     return view
+  }
+
+  async #hostOf(netns: string): Promise<HostView> {
+    const socket = NetlinkSocket.open({ protocol: NETLINK_ROUTE, netns })
+    try {
+      return await observeHost(socket)
+    } finally {
+      await socket.close()
+    }
   }
 
   watchHost(ours: HostFilter, ring: () => void, signal: AbortSignal): void {

@@ -70,13 +70,16 @@ export async function observeHost(socket: NetlinkSocket): Promise<HostView> {
   const name = (index: number): string => table.name(index) ?? ''
   return {
     bridgeFilter: readSysctl(BRIDGE_FILTER) !== undefined,
-    links: [...table.all()].map(({ index, name, mtu, mac, up, kind }) => ({
+    links: [...table.all()].map(({ index, name, mtu, mac, up, promisc, kind, master, peer }) => ({
       index,
       name,
       mtu,
       mac,
       up,
+      ...(promisc && { promisc }),
       ...(kind !== undefined && { kind }),
+      ...(master !== undefined && { master: table.name(master) ?? '' }),
+      ...(peer !== undefined && { peer }),
     })),
     addresses: (await addresses(socket)).map(({ index, cidr, scope, permanent, temporary, deprecated }) => ({
       dev: name(index),

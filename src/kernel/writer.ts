@@ -16,7 +16,7 @@ import type { NetlinkSocket, Reply } from '#kernel/socket.ts'
 import { type AddressItem, type LinkItem, showOp } from '#model/kernel.ts'
 import type { Request } from '#wire/netlink.ts'
 import { decodeAddress, deleteAddress, dumpAddresses, newAddress } from '#wire/rtnetlink/address.ts'
-import { decodeLink, deleteLink, getLink, type Link, newLink, setLink } from '#wire/rtnetlink/link.ts'
+import { decodeLink, deleteLink, getLink, type Link, type LinkChange, newLink, setLink } from '#wire/rtnetlink/link.ts'
 
 /** Messages in one send: their acks fit into the receive buffer many times over, and the rtnl lock is let go in between. */
 const BATCH = 300
@@ -246,10 +246,11 @@ function sameVxlan(item: LinkItem, { vxlan: have }: Link, index: (name: string) 
 }
 
 /** Only what differs: a MAC that is set, even to what it was, is announced to the whole bridge. */
-function differences(item: LinkItem, link: Link): { up: boolean; mac?: string; mtu?: number } {
+function differences(item: LinkItem, link: Link): LinkChange {
   return {
     up: item.up,
     ...(item.mac !== undefined && item.mac !== link.mac && { mac: item.mac }),
     ...(item.mtu !== undefined && item.mtu !== link.mtu && { mtu: item.mtu }),
+    ...(item.promisc !== undefined && item.promisc !== link.promisc && { promisc: item.promisc }),
   }
 }

@@ -40,6 +40,8 @@ export interface LinkItem extends Common {
   readonly up: boolean
   readonly mac?: string
   readonly mtu?: number
+  /** Takes in every frame it sees (IFF_PROMISC). */
+  readonly promisc?: true
   readonly vxlan?: VxlanSettings
   /** veth, at creation: the other end, created straight into another namespace. Not compared. */
   readonly peer?: VethPeer
@@ -71,6 +73,8 @@ export interface PortItem extends Common {
   readonly dev: string
   readonly bridge: string
   readonly hairpin: boolean
+  /** Talks to ports that are not isolated only (IFLA_BRPORT_ISOLATED). */
+  readonly isolated?: boolean
 }
 
 export interface AddressItem extends Common {
@@ -80,6 +84,8 @@ export interface AddressItem extends Common {
   readonly cidr: string
   /** IPv4 broadcast address (the reference bridge plugin sets it on cni0 and eth0). */
   readonly broadcast?: string
+  /** IPv6, at creation: ask the link for duplicates first. Not compared. */
+  readonly dad?: boolean
 }
 
 export interface RouteItem extends Common {
@@ -267,8 +273,8 @@ export interface Kernel {
   apply(ops: readonly Op[]): Promise<Outcome[]>
   /** Changes to objects in `scope` from now on, our own included, until `signal` aborts. */
   watch(scope: Scope, signal: AbortSignal): AsyncIterable<Change>
-  /** Links, addresses and routes of the node, for the choice of the interface. */
-  host(): Promise<HostView>
+  /** Links, addresses and routes of the node, or of the namespace at `netns`. */
+  host(netns?: string): Promise<HostView>
   /** Calls `ring` whenever what `host` gives may have changed by others' doing, until `signal` aborts. */
   watchHost(ours: HostFilter, ring: () => void, signal: AbortSignal): void
   /** What a route lookup gives for `ip`; undefined if unreachable. */
@@ -303,7 +309,12 @@ export interface HostLink {
   readonly mtu: number
   readonly mac: string
   readonly up: boolean
+  readonly promisc?: boolean
   readonly kind?: string
+  /** Name of the bridge it is a port of. */
+  readonly master?: string
+  /** Of a veth: index of its other end, in whatever namespace that is. */
+  readonly peer?: number
 }
 
 export interface HostAddress {
@@ -351,10 +362,10 @@ function line(item: Item): string {
       const vxlan = v
         ? ` id ${v.vni} local ${v.local} dev ${v.uplink} dstport ${v.port} ${v.learning ? '' : 'no'}learning${flag('gbp', v.gbp)}`
         : ''
-      return `link ${item.name} type ${item.type}${vxlan}${word('address', item.mac)}${word('mtu', item.mtu)} ${item.up ? 'up' : 'down'}`
+      return `link ${item.name} type ${item.type}${vxlan}${word('address', item.mac)}${word('mtu', item.mtu)}${flag('promisc', item.promisc)} ${item.up ? 'up' : 'down'}`
     }
     case 'port':
-      return `port ${item.dev} master ${item.bridge} hairpin ${item.hairpin ? 'on' : 'off'}`
+      return `port ${item.dev} master ${item.bridge} hairpin ${item.hairpin ? 'on' : 'off'}${flag('isolated', item.isolated)}`
     case 'address':
       return `address ${item.cidr}${word('brd', item.broadcast)} dev ${item.dev}`
     case 'route':

@@ -32,12 +32,29 @@ export interface Attachment {
   readonly netns: string
   readonly bridge: string
   readonly hairpin: boolean
+  /** The host end talks to ports that are not isolated only. */
+  readonly isolated?: true
+  /** The bridge takes in every frame. */
+  readonly promisc?: true
+  /** IPv6 addresses are looked for on the link before they are used. */
+  readonly dad?: true
+  /** The pod's end stays down, for others to bring up. */
+  readonly containerDown?: true
   readonly mtu: number
   readonly host: { readonly name: string; readonly mac: string }
   readonly pod: { readonly mac: string; readonly addresses: readonly string[] }
-  /** Gateway with prefix length, one a family: goes onto the bridge. */
+  /** Gateways with prefix length: go onto the bridge. */
   readonly gateways: readonly string[]
-  readonly routes: readonly { readonly dst: string; readonly via?: string }[]
+  readonly routes: readonly PodRoute[]
+}
+
+/** A route in the pod, by its interface. */
+export interface PodRoute {
+  readonly dst: string
+  readonly via?: string
+  /** Absent: the kernel's own choice. */
+  readonly metric?: number
+  readonly scope?: 'link' | 'global'
 }
 
 /** One port of the node that leads to a pod (hostPort). */

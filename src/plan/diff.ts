@@ -58,11 +58,12 @@ export function matches(wanted: Item, have: Item): boolean {
   return show(wanted) === show(wanted.kind === 'link' && have.kind === 'link' ? judged(wanted, have) : have)
 }
 
-function judged(wanted: LinkItem, { mac, mtu, vxlan, ...have }: LinkItem): LinkItem {
+function judged(wanted: LinkItem, { mac, mtu, promisc, vxlan, ...have }: LinkItem): LinkItem {
   return {
     ...have,
     ...(wanted.mac !== undefined && mac !== undefined && { mac }),
     ...(wanted.mtu !== undefined && mtu !== undefined && { mtu }),
+    ...(wanted.promisc !== undefined && promisc !== undefined && { promisc }),
     ...(wanted.vxlan !== undefined && vxlan !== undefined && { vxlan }),
   }
 }

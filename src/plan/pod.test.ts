@@ -16,7 +16,10 @@ const pod: Attachment = {
   host: { name: 'veth1a2b3c4d', mac: '02:00:00:00:00:01' },
   pod: { mac: '0a:58:0a:f4:01:05', addresses: ['10.244.1.5/24'] },
   gateways: ['10.244.1.1/24'],
-  routes: [{ dst: '10.244.0.0/16' }, { dst: '0.0.0.0/0', via: '10.244.1.1' }],
+  routes: [
+    { dst: '10.244.0.0/16', via: '10.244.1.1' },
+    { dst: '0.0.0.0/0', via: '10.244.1.1' },
+  ],
 }
 
 test('a bridge is what the reference plugin makes of cni0', () => {
@@ -59,13 +62,17 @@ test('where the MTU is too small for IPv6, nothing of it is set', () => {
   )
 })
 
-test('an IPv6 address brings its sysctls, and a route without a gateway takes the one of its family', () => {
+test('an IPv6 address brings its sysctls; options of the bridge plugin show in what they set', () => {
   const dual: Attachment = {
     ...pod,
     mtu: 0,
     pod: { ...pod.pod, addresses: ['10.244.1.5/24', '2001:db8:1::5/64'] },
     gateways: ['10.244.1.1/24', '2001:db8:1::1/64'],
-    routes: [{ dst: '10.244.0.0/16' }, { dst: '2001:db8::/56' }, { dst: '192.0.2.0/24', via: '10.244.1.9' }],
+    routes: [
+      { dst: '10.244.0.0/16', via: '10.244.1.1' },
+      { dst: '2001:db8::/56', via: '2001:db8:1::1', metric: 7 },
+      { dst: '192.0.2.0/24', via: '10.244.1.9' },
+    ],
   }
   const lines = attachOps(dual).map(showOp)
   assert.deepEqual(
@@ -75,12 +82,26 @@ test('an IPv6 address brings its sysctls, and a route without a gateway takes th
       'put netns /run/netns/x sysctl net/ipv6/conf/eth0/disable_ipv6=0',
       'put netns /run/netns/x sysctl net/ipv6/conf/eth0/keep_addr_on_down=1',
       'put netns /run/netns/x route 10.244.0.0/16 via 10.244.1.1 dev eth0 proto 3',
-      'put netns /run/netns/x route 2001:db8::/56 via 2001:db8:1::1 dev eth0 proto 3',
+      'put netns /run/netns/x route 2001:db8::/56 via 2001:db8:1::1 dev eth0 proto 3 metric 7',
       'put netns /run/netns/x route 192.0.2.0/24 via 10.244.1.9 dev eth0 proto 3',
     ],
   )
   assert.ok(lines.includes('put netns /run/netns/x address 2001:db8:1::5/64 dev eth0'))
   assert.ok(lines.every((line) => !line.includes('mtu')))
+  const optional = attachOps({ ...dual, isolated: true, dad: true, containerDown: true }).map(showOp)
+  assert.deepEqual(
+    optional.filter((line) => !lines.includes(line)),
+    [
+      'put port veth1a2b3c4d master cni0 hairpin on isolated',
+      'put netns /run/netns/x sysctl net/ipv6/conf/eth0/enhanced_dad=1',
+      'put netns /run/netns/x sysctl net/ipv6/conf/eth0/accept_dad=1',
+    ],
+  )
+  assert.ok(!optional.includes('put netns /run/netns/x link eth0 type veth up'))
+  assert.equal(
+    show(bridgeItems({ name: 'cni0', mac: '0a:58:0a:f4:01:01', mtu: 0, gateways: [], promisc: true })[0]!),
+    'link cni0 type bridge address 0a:58:0a:f4:01:01 promisc up',
+  )
 })
 
 test('DEL needs no namespace; the host end and its port are what is kept repaired', () => {

@@ -10,7 +10,7 @@
 import type { AddressItem, Item, LinkItem, Op, PortItem, RouteItem, SysctlItem, VethPeer } from '#model/kernel.ts'
 import { BOOT_ROUTE_PROTOCOL } from '#model/kernel.ts'
 import type { Attachment } from '#model/pod.ts'
-import { addressOf, type Cidr, familyOf, formatIp, maskCidr, parseCidr, parseIp } from '#net/ip.ts'
+import { type Cidr, familyOf, formatIp, maskCidr, parseCidr, parseIp } from '#net/ip.ts'
 import { formatMac } from '#net/mac.ts'
 import { carriesIpv6 } from '#plan/ipv6.ts'
 
@@ -20,6 +20,7 @@ export interface BridgePlan {
   readonly mac: string
   readonly mtu: number
   readonly gateways: readonly string[]
+  readonly promisc?: true
 }
 
 /** A MAC that belongs to an address: 0a:58 and IPv4's four bytes, or IPv6's last four. Locally administered, unicast. */
@@ -40,7 +41,16 @@ export function bridgeItems(bridge: BridgePlan): Item[] {
   const owner = bridgeOwner(bridge.name)
   const families = new Set(bridge.gateways.map(familyOf))
   return [
-    { kind: 'link', name: bridge.name, type: 'bridge', up: true, mac: bridge.mac, ...mtuOf(bridge.mtu), owner },
+    {
+      kind: 'link',
+      name: bridge.name,
+      type: 'bridge',
+      up: true,
+      mac: bridge.mac,
+      ...mtuOf(bridge.mtu),
+      ...(bridge.promisc && { promisc: true }),
+      owner,
+    },
     ...(carriesIpv6(bridge.mtu) ? [sysctl(`net/ipv6/conf/${bridge.name}/accept_ra`, '0', owner)] : []),
     ...bridge.gateways.map((cidr) => address(bridge.name, cidr, owner)),
     ...(families.has(4) ? [sysctl('net/ipv4/ip_forward', '1', owner)] : []),
@@ -53,7 +63,7 @@ export function podItems(a: Attachment): [LinkItem, PortItem] {
   const owner = podOwner(a)
   return [
     { kind: 'link', name: a.host.name, type: 'veth', up: true, mac: a.host.mac, ...mtuOf(a.mtu), owner },
-    { kind: 'port', dev: a.host.name, bridge: a.bridge, hairpin: a.hairpin, owner },
+    { kind: 'port', dev: a.host.name, bridge: a.bridge, hairpin: a.hairpin, ...(a.isolated && { isolated: true }), owner },
   ]
 }
 
@@ -68,8 +78,13 @@ export function attachOps(a: Attachment): Op[] {
     { ...host, peer },
     port,
     ...(carriesIpv6(a.mtu) ? [sysctl(`net/ipv6/conf/${a.host.name}/accept_ra`, '0', owner)] : []),
-    conf(`net/ipv4/conf/${a.ifname}/arp_notify`, '1'),
-    ...(carriesIpv6(a.mtu) ? [conf(`net/ipv6/conf/${a.ifname}/accept_dad`, '0')] : []),
+    ...(a.pod.addresses.length === 0
+      ? []
+      : [
+          conf(`net/ipv4/conf/${a.ifname}/arp_notify`, '1'),
+          ...(a.dad && carriesIpv6(a.mtu) ? [conf(`net/ipv6/conf/${a.ifname}/enhanced_dad`, '1')] : []),
+          ...(carriesIpv6(a.mtu) ? [conf(`net/ipv6/conf/${a.ifname}/accept_dad`, a.dad ? '1' : '0')] : []),
+        ]),
     ...(a.pod.addresses.some((cidr) => familyOf(cidr) === 6)
       ? [
           conf('net/ipv6/conf/lo/disable_ipv6', '0'),
@@ -77,8 +92,8 @@ export function attachOps(a: Attachment): Op[] {
           conf(`net/ipv6/conf/${a.ifname}/keep_addr_on_down`, '1'),
         ]
       : []),
-    ...a.pod.addresses.map((cidr): AddressItem => ({ ...address(a.ifname, cidr, owner), netns: a.netns })),
-    { kind: 'link', name: a.ifname, type: 'veth', up: true, owner, netns: a.netns },
+    ...a.pod.addresses.map((cidr): AddressItem => ({ ...address(a.ifname, cidr, owner), ...(a.dad && { dad: true }), netns: a.netns })),
+    ...(a.containerDown ? [] : [{ kind: 'link', name: a.ifname, type: 'veth', up: true, owner, netns: a.netns } as const]),
     ...podRoutes(a).map((route): RouteItem => ({ ...route, owner, netns: a.netns })),
   ]
   return items.map((item) => ({ verb: 'put', item }))
@@ -94,18 +109,20 @@ export function detachByPodEnd(netns: string, ifname: string, owner: string): Op
   return [{ verb: 'del', item: { kind: 'link', name: ifname, type: 'veth', up: false, netns, owner } }]
 }
 
-/** The pod's lo, which its namespace is born with, down. Going down is no concern of DEL: it dies with the namespace. */
-export function loopbackOps(netns: string, owner: string): Op[] {
-  return [{ verb: 'put', item: { kind: 'link', name: 'lo', type: 'loopback', up: true, netns, owner } }]
+/** The pod's lo, which its namespace is born with, down. */
+export function loopbackOps(netns: string, owner: string, up: boolean): Op[] {
+  return [{ verb: 'put', item: { kind: 'link', name: 'lo', type: 'loopback', up, netns, owner } }]
 }
 
-/** A route without a gateway of its own goes through the first gateway of its family. */
-function podRoutes(a: Attachment): RouteItem[] {
-  return a.routes.map(({ dst, via }) => {
-    const gateway = via ?? a.gateways.map(addressOf).find((ip) => familyOf(ip) === familyOf(dst))
-    return { kind: 'route', dst, ...(gateway === undefined ? {} : { via: gateway }), dev: a.ifname, protocol: BOOT_ROUTE_PROTOCOL }
-  })
-}
+const podRoutes = (a: Attachment): RouteItem[] =>
+  a.routes.map(({ dst, via, ...more }) => ({
+    kind: 'route',
+    dst,
+    ...(via === undefined ? {} : { via }),
+    ...more,
+    dev: a.ifname,
+    protocol: BOOT_ROUTE_PROTOCOL,
+  }))
 
 function address(dev: string, cidr: string, owner: string): AddressItem {
   const broadcast = broadcastOf(parseCidr(cidr)!)

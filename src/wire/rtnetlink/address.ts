@@ -39,9 +39,9 @@ export interface Address {
   readonly deprecated: boolean
 }
 
-type AddressKey = Pick<Address, 'index' | 'cidr' | 'broadcast'>
+type AddressKey = Pick<Address, 'index' | 'cidr' | 'broadcast'> & { readonly dad?: boolean }
 
-function body({ index, cidr, broadcast }: AddressKey): Uint8Array {
+function body({ index, cidr, broadcast, dad }: AddressKey): Uint8Array {
   const { bytes, prefix, family } = parseCidr(cidr)!
   const header = new Uint8Array(HEADER)
   const view = new DataView(header.buffer)
@@ -54,7 +54,7 @@ function body({ index, cidr, broadcast }: AddressKey): Uint8Array {
     attr.bytes(IFA.ADDRESS, bytes),
     ...(broadcast === undefined ? [] : [attr.bytes(IFA.BROADCAST, parseIp(broadcast)!.bytes)]),
     // The address allocator is the authority: waiting a second for duplicate detection would only delay the pod.
-    ...(family === 6 ? [attr.u32(IFA.FLAGS, IFA_F.NODAD)] : []),
+    ...(family === 6 && !dad ? [attr.u32(IFA.FLAGS, IFA_F.NODAD)] : []),
   )
 }
 

@@ -25,6 +25,7 @@ import { AF_BRIDGE, AF_UNSPEC, RTM_DELLINK, RTM_GETLINK, RTM_NEWLINK, RTM_SETLIN
 
 const HEADER = 16
 const IFF_UP = 0x1
+const IFF_PROMISC = 0x100
 const ARPHRD_LOOPBACK = 772
 /** IFNAMSIZ, with its NUL. */
 const NAME_BYTES = 16
@@ -62,7 +63,7 @@ const VXLAN = {
   GBP: 23,
 } as const
 const VETH_INFO_PEER = 1
-const BRPORT_MODE = 4
+const BRPORT = { MODE: 4, ISOLATED: 33 } as const
 /** Leave statistics out: they are most of a reply's bytes. */
 const RTEXT_FILTER_SKIP_STATS = 1 << 3
 
@@ -75,6 +76,8 @@ export interface Link {
   readonly up: boolean
   readonly loopback: boolean
   readonly mtu: number
+  /** Asked for by an administrator; a bridge's hold on its ports does not show here. */
+  readonly promisc: boolean
   /** Empty for devices without a link-layer address. */
   readonly mac: string
   /** IFLA_INFO_KIND: vxlan, bridge, veth, …; absent for hardware. */
@@ -84,6 +87,8 @@ export interface Link {
   readonly master?: number
   /** Of a bridge port; absent in messages that do not tell. */
   readonly hairpin?: boolean
+  /** Of a bridge port: set off from other isolated ports; absent in messages that do not tell. */
+  readonly isolated?: boolean
   /** Of a veth: index of its peer, in the namespace that `peerNetnsId` tells if it is another one. */
   readonly peer?: number
   readonly peerNetnsId?: number
@@ -107,6 +112,7 @@ export interface NewLink {
   readonly kind: 'vxlan' | 'bridge' | 'veth'
   readonly mac: string
   readonly up: boolean
+  readonly promisc?: boolean | undefined
   readonly mtu?: number | undefined
   readonly vxlan?: VxlanLink | undefined
   /** Of a veth: its other end. It starts down: while the ends are not yet tied, bringing it up gives ENOTCONN. */
@@ -121,17 +127,16 @@ export interface LinkChange {
   /** Index of the bridge to join; 0 to leave. */
   readonly master?: number | undefined
   readonly group?: number | undefined
+  readonly promisc?: boolean | undefined
 }
 
-function header(index: number, up?: boolean, family: number = AF_UNSPEC): Uint8Array {
+function header(index: number, up?: boolean, promisc?: boolean, family: number = AF_UNSPEC): Uint8Array {
   const bytes = new Uint8Array(HEADER)
   const view = new DataView(bytes.buffer)
   view.setUint8(0, family)
   view.setInt32(4, index, true)
-  if (up !== undefined) {
-    view.setUint32(8, up ? IFF_UP : 0, true)
-    view.setUint32(12, IFF_UP, true)
-  }
+  view.setUint32(8, (up ? IFF_UP : 0) | (promisc ? IFF_PROMISC : 0), true)
+  view.setUint32(12, (up === undefined ? 0 : IFF_UP) | (promisc === undefined ? 0 : IFF_PROMISC), true)
   return bytes
 }
 
@@ -159,7 +164,7 @@ export function newLink(link: NewLink): Request {
     info.push(attr.nest(INFO.DATA, attr.bytes(VETH_INFO_PEER, end)))
   }
   const queue = kind === 'vxlan' ? [attr.u32(IFLA.TXQLEN, 0)] : []
-  const body = concat(header(0, link.up), nameAttribute(name), ...common(link), ...queue, attr.nest(IFLA.LINKINFO, ...info))
+  const body = concat(header(0, link.up, link.promisc), nameAttribute(name), ...common(link), ...queue, attr.nest(IFLA.LINKINFO, ...info))
   return { type: RTM_NEWLINK, flags: NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, body }
 }
 
@@ -184,7 +189,7 @@ function vxlanAttributes(v: VxlanLink): Uint8Array[] {
 export function setLink(target: number | string, change: LinkChange): Request {
   const byName = typeof target === 'string'
   const body = concat(
-    header(byName ? 0 : target, change.up),
+    header(byName ? 0 : target, change.up, change.promisc),
     ...(byName ? [nameAttribute(target)] : []),
     ...common(change),
     ...optional(change.master, (index) => attr.u32(IFLA.MASTER, index)),
@@ -193,13 +198,16 @@ export function setLink(target: number | string, change: LinkChange): Request {
   return { type: RTM_SETLINK, flags: NLM_F_ACK, body }
 }
 
-/** Lets a bridge port send a frame back out of the port it came in by (a pod that reaches itself through a service). By name, so
- * that one send can make the device, enslave it and set this: `ip link set <port> type bridge_slave hairpin on`. */
-export function setHairpin(port: string, on: boolean): Request {
+/** Sets the flags of a bridge port. Hairpin lets it send a frame back out of the port it came in by (a pod that reaches itself through
+ * a service). By name, so that one send can make the device, enslave it and set these: `ip link set <port> type bridge_slave hairpin on`. */
+export function setPort(
+  port: string,
+  { hairpin, isolated }: { readonly hairpin: boolean; readonly isolated?: boolean | undefined },
+): Request {
   const slave = attr.nest(
     IFLA.LINKINFO,
     attr.string(INFO.SLAVE_KIND, 'bridge'),
-    attr.nest(INFO.SLAVE_DATA, attr.u8(BRPORT_MODE, on ? 1 : 0)),
+    attr.nest(INFO.SLAVE_DATA, attr.u8(BRPORT.MODE, hairpin ? 1 : 0), attr.u8(BRPORT.ISOLATED, isolated ? 1 : 0)),
   )
   return { type: RTM_NEWLINK, flags: NLM_F_ACK, body: concat(header(0), nameAttribute(port), slave) }
 }
@@ -241,7 +249,9 @@ export function decodeLink({ body }: Message): Link {
   const peer = kind === 'veth' ? number(IFLA.LINK) : undefined
   const peerNetnsId = number(IFLA.LINK_NETNSID)
   const portBytes = family === AF_BRIDGE ? found.get(IFLA.PROTINFO) : isBridgePort(info) ? info.get(INFO.SLAVE_DATA) : undefined
-  const mode = portBytes && attributeMap(portBytes).get(BRPORT_MODE)
+  const port = portBytes && attributeMap(portBytes)
+  const mode = port?.get(BRPORT.MODE)
+  const isolated = port?.get(BRPORT.ISOLATED)
   return {
     family,
     index: read.s32(body, 4),
@@ -249,11 +259,13 @@ export function decodeLink({ body }: Message): Link {
     up: (read.u32(body, 8) & IFF_UP) !== 0,
     loopback: read.u16(body, 2) === ARPHRD_LOOPBACK,
     mtu: number(IFLA.MTU) ?? 0,
+    promisc: (read.u32(body, 8) & IFF_PROMISC) !== 0,
     mac: formatMac(found.get(IFLA.ADDRESS) ?? new Uint8Array()),
     group: number(IFLA.GROUP) ?? 0,
     ...(kind !== undefined && { kind }),
     ...(master !== undefined && { master }),
     ...(mode && { hairpin: read.u8(mode) !== 0 }),
+    ...(isolated && { isolated: read.u8(isolated) !== 0 }),
     ...(peer !== undefined && { peer }),
     ...(peerNetnsId !== undefined && { peerNetnsId }),
     ...(kind === 'vxlan' && data && { vxlan: decodeVxlan(data) }),

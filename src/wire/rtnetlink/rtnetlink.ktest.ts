@@ -6,7 +6,7 @@ import { CLONE_NEWNET, sys } from '#kernel/ffi.ts'
 import { NETLINK_ROUTE, NetlinkSocket } from '#kernel/socket.ts'
 import type { Request } from '#wire/netlink.ts'
 import { decodeAddress, deleteAddress, dumpAddresses, newAddress } from '#wire/rtnetlink/address.ts'
-import { decodeLink, deleteLink, dumpLinks, getLink, type Link, newLink, setHairpin, setLink } from '#wire/rtnetlink/link.ts'
+import { decodeLink, deleteLink, dumpLinks, getLink, type Link, newLink, setLink, setPort } from '#wire/rtnetlink/link.ts'
 import { decodeNeighbor, deleteFdb, deleteNeighbor, dumpFdb, dumpNeighbors, replaceFdb, replaceNeighbor } from '#wire/rtnetlink/neighbor.ts'
 import { decodeRoute, deleteRoute, dumpRoutes, replaceRoute } from '#wire/rtnetlink/route.ts'
 import { decodeRule, dumpRules } from '#wire/rtnetlink/rule.ts'
@@ -106,7 +106,7 @@ test('a bridge, a veth pair, a port with hairpin', async () => {
     setLink('veth0', { master: cni0.index }),
   )
   const veth = await link('veth0')
-  await send(setHairpin('veth0', true))
+  await send(setPort('veth0', { hairpin: true }))
   const [seen] = ip('link', 'show', 'veth0') as [Json & { linkinfo: { info_slave_data: Json } }]
   assert.deepEqual([seen.address, seen.mtu, seen.master, seen.linkinfo.info_slave_data.hairpin], ['02:00:00:00:00:0a', 1450, 'cni0', true])
   const peer = await link('p0')

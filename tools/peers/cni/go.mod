@@ -1,0 +1,34 @@
+// The reference CNI plugins that compare.ktest.ts holds ours against, built once into the cache (peers.ts).
+module twill/tools/peers/cni
+
+go 1.24.2
+
+tool github.com/containernetworking/plugins/plugins/main/bridge
+
+tool github.com/containernetworking/plugins/plugins/main/loopback
+
+tool github.com/containernetworking/plugins/plugins/ipam/host-local
+
+tool github.com/containernetworking/plugins/plugins/meta/portmap
+
+tool github.com/containernetworking/plugins/plugins/meta/tuning
+
+tool github.com/containernetworking/plugins/plugins/meta/bandwidth
+
+tool github.com/containernetworking/plugins/plugins/meta/firewall
+
+require (
+	github.com/alexflint/go-filemutex v1.3.0 // indirect
+	github.com/containernetworking/cni v1.3.0 // indirect
+	github.com/containernetworking/plugins v1.9.0 // indirect
+	github.com/coreos/go-iptables v0.8.0 // indirect
+	github.com/godbus/dbus/v5 v5.1.0 // indirect
+	github.com/mattn/go-shellwords v1.0.12 // indirect
+	github.com/networkplumbing/go-nft v0.4.0 // indirect
+	github.com/pkg/errors v0.9.1 // indirect
+	github.com/safchain/ethtool v0.6.2 // indirect
+	github.com/vishvananda/netlink v1.3.1 // indirect
+	github.com/vishvananda/netns v0.0.5 // indirect
+	golang.org/x/sys v0.35.0 // indirect
+	sigs.k8s.io/knftables v0.0.18 // indirect
+)
