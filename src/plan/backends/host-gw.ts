@@ -48,9 +48,10 @@ function offLink(self: Self, { node, publicIp }: Lease): Fault | undefined {
   return {
     id: 'peer-not-on-link',
     text: `${node} (${publicIp}) is not on link of ${name} (${address}), ${told(way)}: host-gw cannot reach its pods`,
-    remedy:
-      `Bring ${node} into the network of ${name}, or let it announce an address there (its --iface, or the annotation public-ip-overwrite). ` +
-      'If a router must stay between them: Backend {"Type": "vxlan", "DirectRouting": true} in net-conf.json routes where it can and tunnels where it must.',
+    remedy: way?.local
+      ? 'Every node needs a public IP of its own: see the finding duplicate-public-ip.'
+      : `Bring ${node} into the network of ${name}, or let it announce an address there (its --iface, or the annotation public-ip-overwrite). ` +
+        'If a router must stay between them: Backend {"Type": "vxlan", "DirectRouting": true} in net-conf.json routes where it can and tunnels where it must.',
   }
 }
 
