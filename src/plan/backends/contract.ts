@@ -3,6 +3,7 @@
  * each backend with its own table of cases (`<type>.cases.ts`), so that a new one is tested as soon as it is listed.
  * @module
  */
+import { TwillError } from '#base/errors.ts'
 import type { Lease } from '#model/cluster.ts'
 import { type Item, keyOf, show, TWILL_ROUTE_PROTOCOL } from '#model/kernel.ts'
 import { contains, parseCidr } from '#net/ip.ts'
@@ -21,6 +22,8 @@ interface Setting {
 export interface BackendCases {
   /** What the node itself needs, what it announces in backend-data, and the pods' MTU. */
   readonly nodes: readonly (Setting & { readonly own: readonly string[]; readonly data: string; readonly mtu: number })[]
+  /** Keys that net-conf.json may not hold, and what is said of each. */
+  readonly refused?: readonly { readonly keys: object; readonly problems: readonly string[] }[]
   /** Nodes that cannot speak it: `id: text` of the fault. */
   readonly unfit?: readonly (Setting & { readonly fault: string })[]
   /** What one peer needs: items, or `id: text` of the fault. `lease` is what differs from the golden k8s-w2's. */
@@ -43,6 +46,9 @@ export function* contractOf(kind: BackendType, cases: BackendCases): Iterable<Ch
     yield { name: `MTU of pods: ${one.name}`, got: () => of().mtu(selfOf(one.self)), want: one.mtu }
     yield { name: `is fit: ${one.name}`, got: () => of().unfit(selfOf(one.self)), want: undefined }
   }
+  for (const { keys, problems } of cases.refused ?? []) {
+    yield { name: `refuses ${JSON.stringify(keys)}`, got: () => problemsOf(kind, keys), want: problems }
+  }
   for (const one of cases.unfit ?? []) {
     yield { name: `is not fit: ${one.name}`, got: () => told(configured(one).unfit(selfOf(one.self))), want: one.fault }
   }
@@ -51,6 +57,17 @@ export function* contractOf(kind: BackendType, cases: BackendCases): Iterable<Ch
   }
   const settings = [...cases.nodes, ...cases.peers].map(({ keys = {} }) => JSON.stringify(keys))
   for (const keys of new Set(settings)) yield* laws(backendOf(kind, JSON.parse(keys)), kind.type, keys)
+}
+
+/** What is wrong with `keys`; none if they are taken. */
+function problemsOf(kind: BackendType, keys: object): unknown {
+  try {
+    backendOf(kind, keys)
+    return []
+  } catch (error) {
+    if (error instanceof TwillError) return error.details.problems
+    throw error
+  }
 }
 
 const told = (fault: { readonly id: string; readonly text: string } | undefined): string | undefined =>

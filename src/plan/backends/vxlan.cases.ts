@@ -77,6 +77,18 @@ export const cases: BackendCases = {
       mtu: 1450,
     },
   ],
+  refused: [
+    { keys: { VNI: 10_000_000 }, problems: ['Backend.VNI: found 10000000, allowed is an integer from 0 to 9999999'] },
+    {
+      keys: { VNI: '7', Port: 65536, Learning: 1 },
+      problems: [
+        'Backend.VNI: found "7", allowed is an integer from 0 to 9999999',
+        'Backend.Port: found 65536, allowed is an integer from 0 to 65535',
+        'Backend.Learning: found 1, allowed is true or false',
+      ],
+    },
+    { keys: { MTU: 117 }, problems: ['Backend.MTU: found 117, allowed is 0, or an integer from 118 to 65535'] },
+  ],
   peers: [
     { name: 'a peer behind the tunnel', want: tunnel },
     { name: 'old and foreign ways to write the data', lease: { backendData: { vtepmac: '16:E4:EB:80:B9:7E', other: 1 } }, want: tunnel },
