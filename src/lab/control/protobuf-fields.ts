@@ -149,6 +149,8 @@ meta.ObjectMeta: 1 name s, 2 generateName s, 3 namespace s, 4 selfLink s, 5 uid 
 meta.OwnerReference: 5 apiVersion s, 1 kind s, 3 name s, 4 uid s, 6 controller &o, 7 blockOwnerDeletion &o
 meta.Preconditions: 1 uid &s, 2 resourceVersion &s
 policy.Eviction: 1 metadata meta.ObjectMeta, 2 deleteOptions meta.DeleteOptions
+policy.PodDisruptionBudget: 1 metadata meta.ObjectMeta, 2 spec policy.PodDisruptionBudgetSpec
+policy.PodDisruptionBudgetSpec: 1 minAvailable &intstr.IntOrString, 2 selector meta.LabelSelector, 3 maxUnavailable &intstr.IntOrString, 4 unhealthyPodEvictionPolicy &s
 rbac.AggregationRule: 1 clusterRoleSelectors *meta.LabelSelector
 rbac.ClusterRole: 1 metadata meta.ObjectMeta, 2 rules *rbac.PolicyRule, 3 aggregationRule rbac.AggregationRule
 rbac.ClusterRoleBinding: 1 metadata meta.ObjectMeta, 2 subjects *rbac.Subject, 3 roleRef rbac.RoleRef

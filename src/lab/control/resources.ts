@@ -104,6 +104,7 @@ export const resources: readonly Resource[] = [
   resource('endpointslices.discovery.k8s.io', 'v1', 'EndpointSlice', { counted: true }),
   resource('events.events.k8s.io', 'v1', 'Event', { short: ['ev'], model: 'EventsV1Event', stored: 'events' }),
   resource('networkpolicies.networking.k8s.io', 'v1', 'NetworkPolicy', { short: ['netpol'], counted: true }),
+  resource('poddisruptionbudgets.policy', 'v1', 'PodDisruptionBudget', { short: ['pdb'], status: true, counted: true }),
   resource('clusterrolebindings.rbac.authorization.k8s.io', 'v1', 'ClusterRoleBinding', { cluster: true }),
   resource('clusterroles.rbac.authorization.k8s.io', 'v1', 'ClusterRole', { cluster: true }),
   resource('rolebindings.rbac.authorization.k8s.io', 'v1', 'RoleBinding'),

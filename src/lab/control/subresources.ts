@@ -2,6 +2,7 @@
  * The subresources that are more than a part of their object: scale, binding, eviction, token, finalize.
  * @module
  */
+import { spendBudget } from '#lab/control/budgets.ts'
 import { oneOf } from '#lab/control/read.ts'
 import type { Target } from '#lab/control/request.ts'
 import { type LabelSelector, showSelector } from '#lab/control/selectors.ts'
@@ -58,11 +59,20 @@ export function bind(store: MemoryStore, target: Target, body: Tree): Written {
   return { code: 201, object: { kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Success', code: 201 }, warnings: [] }
 }
 
-/** `kubectl drain`. There are no disruption budgets here, so an eviction is a deletion. */
+/** `kubectl drain`: a deletion, if the pod's disruption budget allows one now. Source: pkg/registry/core/pod/storage/eviction.go.
+ * @throws {ApiError} 429, upon which kubectl tries again. */
 export function evict(store: MemoryStore, target: Target, body: Tree): Written {
-  oneOf(store, target)
-  const grace = at(body, 'deleteOptions.gracePeriodSeconds')
-  store.delete('pods', target.namespace, target.name, typeof grace === 'number' ? { gracePeriodSeconds: grace } : {})
+  const pod = oneOf(store, target)
+  const { namespace, name, query } = target
+  const phase = textAt(pod, 'status.phase')
+  const running = phase !== 'Succeeded' && phase !== 'Failed' && phase !== 'Pending' && !pod.metadata.deletionTimestamp
+  const evicted = (): void => {
+    if (running) spendBudget(store, pod)
+    const grace = at(body, 'deleteOptions.gracePeriodSeconds')
+    store.delete('pods', namespace, name, typeof grace === 'number' ? { gracePeriodSeconds: grace } : {})
+  }
+  if (query.has('dryRun') || textsAt(body, 'deleteOptions.dryRun').length > 0) store.dryRun(evicted)
+  else evicted()
   return { code: 201, object: { kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Success', code: 201 }, warnings: [] }
 }
 

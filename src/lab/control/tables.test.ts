@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { humanDuration } from '#lab/control/columns.ts'
 import { resourceById } from '#lab/control/resources.ts'
 import type { KubeObject } from '#lab/control/store.ts'
-import { humanDuration, tableOf } from '#lab/control/tables.ts'
+import { tableOf } from '#lab/control/tables.ts'
 
 const ages: [seconds: number, want: string][] = [
   [-5, '<invalid>'],

@@ -3,182 +3,12 @@
  * Source of columns and cell texts: k8s.io/kubernetes/pkg/printers/internalversion/printers.go.
  * @module
  */
+import { age, columns, containerCells, labelsText, name, orNone, type Printer, selectorText, since } from '#lab/control/columns.ts'
+import { nodes, pods } from '#lab/control/pod-rows.ts'
 import type { Resource } from '#lab/control/resources.ts'
 import { type LabelSelector, showSelector } from '#lab/control/selectors.ts'
 import type { KubeObject } from '#lab/control/store.ts'
-import { at, isTree, numberAt, type Tree, textAt, textMapAt, textsAt, treeAt, treesAt } from '#lab/control/tree.ts'
-
-/** `wide` columns show with -owide only. */
-interface Column {
-  readonly name: string
-  readonly type: 'string' | 'integer' | 'date'
-  readonly wide: boolean
-}
-
-interface Printer {
-  readonly columns: readonly Column[]
-  cells(object: KubeObject, now: number): (string | number)[]
-}
-
-/** `Name|Ready|*IP` → columns; a star marks a wide one, a hash an integer. */
-function columns(text: string): Column[] {
-  return text.split('|').map((part) => {
-    const name = part.replace(/^[*#]+/, '')
-    const mark = part.slice(0, part.length - name.length)
-    return { name, type: mark.includes('#') ? 'integer' : 'string', wide: mark.includes('*') }
-  })
-}
-
-/** k8s.io/apimachinery/pkg/util/duration.HumanDuration: two units while the first one is small. */
-export function humanDuration(ms: number): string {
-  const seconds = Math.trunc(ms / 1000)
-  if (seconds < -1) return '<invalid>'
-  if (seconds < 0) return '0s'
-  const two = (a: number, unitA: string, b: number, unitB: string) => (b === 0 ? `${a}${unitA}` : `${a}${unitA}${b}${unitB}`)
-  if (seconds < 120) return `${seconds}s`
-  const minutes = Math.trunc(seconds / 60)
-  if (minutes < 10) return two(minutes, 'm', seconds % 60, 's')
-  if (minutes < 180) return `${minutes}m`
-  const hours = Math.trunc(minutes / 60)
-  if (hours < 8) return two(hours, 'h', minutes % 60, 'm')
-  if (hours < 48) return `${hours}h`
-  const days = Math.trunc(hours / 24)
-  if (hours < 192) return two(days, 'd', hours % 24, 'h')
-  if (days < 730) return `${days}d`
-  const years = Math.trunc(days / 365)
-  return days < 2920 ? two(years, 'y', days % 365, 'd') : `${years}y`
-}
-
-const since = (time: unknown, now: number) => (typeof time === 'string' ? humanDuration(now - Date.parse(time)) : '<unknown>')
-const age = (o: KubeObject, now: number) => since(o.metadata.creationTimestamp, now)
-const name = (o: KubeObject) => o.metadata.name
-const orNone = (text: string) => text || '<none>'
-const labelsText = (labels: Record<string, string>) =>
-  orNone(
-    Object.entries(labels)
-      .map(([key, value]) => `${key}=${value}`)
-      .toSorted()
-      .join(','),
-  )
-const selectorText = (o: KubeObject) => showSelector(at(o, 'spec.selector') as LabelSelector | undefined)
-const containerCells = (o: KubeObject) => {
-  const containers = treesAt(o, 'spec.template.spec.containers')
-  return [containers.map((c) => textAt(c, 'name')).join(','), containers.map((c) => textAt(c, 'image')).join(',')]
-}
-
-// Pods
-
-/** STATUS of one pod: the phase, or what its containers are stuck in. */
-function podStatus(pod: KubeObject): { reason: string; ready: number; total: number; restarts: number; lastRestart: string } {
-  const statuses = treesAt(pod, 'status.containerStatuses')
-  let reason = textAt(pod, 'status.reason') || textAt(pod, 'status.phase')
-  if (treesAt(pod, 'status.conditions').some((c) => c.type === 'PodScheduled' && c.reason === 'SchedulingGated')) reason = 'SchedulingGated'
-  let restarts = 0
-  let ready = 0
-  let lastRestart = ''
-  const countRestarts = (status: Tree) => {
-    restarts += numberAt(status, 'restartCount')
-    const finished = textAt(status, 'lastState.terminated.finishedAt')
-    if (finished > lastRestart) lastRestart = finished
-  }
-  const ended = (terminated: Tree) => {
-    if (textAt(terminated, 'reason') !== '') return textAt(terminated, 'reason')
-    return numberAt(terminated, 'signal') !== 0
-      ? `Signal:${numberAt(terminated, 'signal')}`
-      : `ExitCode:${numberAt(terminated, 'exitCode')}`
-  }
-  const inits = treesAt(pod, 'spec.initContainers')
-  const stuckInit = treesAt(pod, 'status.initContainerStatuses').findIndex((status, i) => {
-    countRestarts(status)
-    const terminated = at(status, 'state.terminated')
-    if (terminated && numberAt(terminated, 'exitCode') === 0) return false
-    const waiting = textAt(status, 'state.waiting.reason')
-    if (terminated) reason = `Init:${ended(terminated as Tree)}`
-    else if (waiting !== '' && waiting !== 'PodInitializing') reason = `Init:${waiting}`
-    else reason = `Init:${i}/${inits.length}`
-    return true
-  })
-  if (stuckInit < 0) {
-    let running = false
-    restarts = 0
-    for (const status of statuses.toReversed()) {
-      countRestarts(status)
-      const waiting = textAt(status, 'state.waiting.reason')
-      const terminated = at(status, 'state.terminated')
-      if (waiting !== '') reason = waiting
-      else if (isTree(terminated)) reason = ended(terminated)
-      else if (status.ready === true && at(status, 'state.running')) {
-        running = true
-        ready++
-      }
-    }
-    if (reason === 'Completed' && running) reason = hasCondition(pod, 'Ready') ? 'Running' : 'NotReady'
-  }
-  if (pod.metadata.deletionTimestamp) {
-    const phase = textAt(pod, 'status.phase')
-    if (textAt(pod, 'status.reason') === 'NodeLost') reason = 'Unknown'
-    else if (phase !== 'Succeeded' && phase !== 'Failed') reason = 'Terminating'
-  }
-  return { reason, ready, total: treesAt(pod, 'spec.containers').length, restarts, lastRestart }
-}
-
-const hasCondition = (o: KubeObject, type: string) => treesAt(o, 'status.conditions').some((c) => c.type === type && c.status === 'True')
-
-const pods: Printer = {
-  columns: columns('Name|Ready|Status|Restarts|Age|*IP|*Node|*Nominated Node|*Readiness Gates'),
-  cells(pod, now) {
-    const { reason, ready, total, restarts, lastRestart } = podStatus(pod)
-    const ip = textAt(treesAt(pod, 'status.podIPs')[0], 'ip') || textAt(pod, 'status.podIP')
-    const gates = treesAt(pod, 'spec.readinessGates')
-    const passed = gates.filter((gate) => hasCondition(pod, textAt(gate, 'conditionType'))).length
-    return [
-      name(pod),
-      `${ready}/${total}`,
-      reason,
-      restarts > 0 && lastRestart !== '' ? `${restarts} (${since(lastRestart, now)} ago)` : String(restarts),
-      age(pod, now),
-      orNone(ip),
-      orNone(textAt(pod, 'spec.nodeName')),
-      orNone(textAt(pod, 'status.nominatedNodeName')),
-      gates.length === 0 ? '<none>' : `${passed}/${gates.length}`,
-    ]
-  },
-}
-
-// Nodes
-
-const nodes: Printer = {
-  columns: columns('Name|Status|Roles|Age|Version|*Internal-IP|*External-IP|*OS-Image|*Kernel-Version|*Container-Runtime'),
-  cells(node, now) {
-    const ready = treesAt(node, 'status.conditions').find((c) => c.type === 'Ready')
-    const status = [ready === undefined ? 'Unknown' : ready.status === 'True' ? 'Ready' : 'NotReady']
-    if (at(node, 'spec.unschedulable') === true) status.push('SchedulingDisabled')
-    const roles = Object.entries(node.metadata.labels ?? {}).flatMap(([key, value]) => {
-      if (key.startsWith('node-role.kubernetes.io/')) return [key.slice('node-role.kubernetes.io/'.length)]
-      return key === 'kubernetes.io/role' ? [value] : []
-    })
-    const address = (type: string) =>
-      orNone(
-        textAt(
-          treesAt(node, 'status.addresses').find((a) => a.type === type),
-          'address',
-        ),
-      )
-    const info = (key: string) => textAt(node, `status.nodeInfo.${key}`) || '<unknown>'
-    return [
-      name(node),
-      status.join(','),
-      orNone(roles.filter(Boolean).toSorted().join(',')),
-      age(node, now),
-      textAt(node, 'status.nodeInfo.kubeletVersion'),
-      address('InternalIP'),
-      address('ExternalIP'),
-      info('osImage'),
-      info('kernelVersion'),
-      info('containerRuntimeVersion'),
-    ]
-  },
-}
+import { at, numberAt, type Tree, textAt, textMapAt, textsAt, treeAt, treesAt } from '#lab/control/tree.ts'
 
 // Workloads
 
@@ -340,6 +170,20 @@ const printers: Readonly<Record<string, Printer>> = {
   'clusterroles.rbac.authorization.k8s.io': roles,
   'rolebindings.rbac.authorization.k8s.io': bindings,
   'clusterrolebindings.rbac.authorization.k8s.io': bindings,
+  'networkpolicies.networking.k8s.io': {
+    columns: columns('Name|Pod-Selector|Age'),
+    cells: (o, now) => [name(o), showSelector(at(o, 'spec.podSelector') as LabelSelector | undefined) || '<none>', age(o, now)],
+  },
+  'poddisruptionbudgets.policy': {
+    columns: columns('Name|Min Available|Max Unavailable|#Allowed Disruptions|Age'),
+    cells: (o, now) => [
+      name(o),
+      textAt(o, 'spec.minAvailable') || 'N/A',
+      textAt(o, 'spec.maxUnavailable') || 'N/A',
+      numberAt(o, 'status.disruptionsAllowed'),
+      age(o, now),
+    ],
+  },
   namespaces: { columns: columns('Name|Status|Age'), cells: (o, now) => [name(o), textAt(o, 'status.phase'), age(o, now)] },
   configmaps: {
     columns: columns('Name|Data|Age'),

@@ -8,6 +8,7 @@ import type { Log } from '#base/log.ts'
 import type { Store } from '#lab/control/store.ts'
 import { daemonSets } from '#lab/controllers/daemonsets.ts'
 import { deployments } from '#lab/controllers/deployments.ts'
+import { disruption } from '#lab/controllers/disruption.ts'
 import { endpoints } from '#lab/controllers/endpoints.ts'
 import { recorder } from '#lab/controllers/events.ts'
 import { garbageCollector } from '#lab/controllers/garbage.ts'
@@ -41,6 +42,7 @@ export function controllersOf(store: Store, o: ControllerOptions, clock: Clock):
     replicaSets(parts('replicaset-controller')),
     scheduler(parts('default-scheduler')),
     endpoints({ store }),
+    disruption({ store, clock }),
     taintEviction({ ...nodes, ...parts('taint-eviction-controller') }),
     garbageCollector({ store }),
     namespaceEnd({ store }),
