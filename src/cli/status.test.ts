@@ -22,7 +22,9 @@ const status: StatusDocument = {
     total: 1,
     byKind: { route: 1 },
     contested: [{ object: 'route x', times: 12, by: ['ip'], delaySeconds: 4 }],
-    recent: [{ at: '2026-11-23T03:07:34.000Z', op: 'put route x', owner: 'peer k8s-ctr', found: 'deleted', by: 'ip pid 7' }],
+    recent: [
+      { at: '2026-11-23T03:07:34.000Z', op: 'put route x', object: 'route x', owner: 'peer k8s-ctr', found: 'deleted', by: 'ip pid 7' },
+    ],
   },
   kernel: {
     release: '5.15',

@@ -1,6 +1,6 @@
 /** The repairs: what was missing or changed, what was done, and who did it as far as the kernel tells. Logged, counted, the last kept. */
 import type { Log } from '#base/log.ts'
-import { type Culprit, type Item, type Op, showOp } from '#model/kernel.ts'
+import { type Culprit, type Item, keyOf, type Op, showOp } from '#model/kernel.ts'
 import type { Repair } from '#model/status.ts'
 import type { Drift } from '#plan/desired.ts'
 
@@ -25,7 +25,14 @@ export class Journal {
     const at = this.#date().toISOString()
     const repairs = done.map(({ op, drift }): Repair => {
       const by = culpritText(drift.by)
-      return { at, op: showOp(op), owner: op.item.owner ?? '', found: foundOf(op, drift), ...(by !== undefined && { by }) }
+      return {
+        at,
+        op: showOp(op),
+        object: keyOf(op.item),
+        owner: op.item.owner ?? '',
+        found: foundOf(op, drift),
+        ...(by !== undefined && { by }),
+      }
     })
     for (const { op } of done) this.#byKind.set(op.item.kind, (this.#byKind.get(op.item.kind) ?? 0) + 1)
     for (const { op, owner, found, by = 'unknown' } of repairs.slice(0, LOGGED)) this.#log.warn({ op, owner, found, by }, 'repaired')

@@ -7,7 +7,14 @@ import { FakeCluster, nodeRecord } from '#daemon/testing.ts'
 import type { Repair } from '#model/status.ts'
 
 const node = nodeRecord('k8s-w1')
-const repair: Repair = { at: '', op: 'put route 10.244.2.0/24 via 10.244.2.0', owner: 'peer k8s-w2', found: 'deleted', by: 'ip pid 7' }
+const repair: Repair = {
+  at: '',
+  op: 'put route 10.244.2.0/24 via 10.244.2.0',
+  object: 'route 10.244.2.0/24',
+  owner: 'peer k8s-w2',
+  found: 'deleted',
+  by: 'ip pid 7',
+}
 
 function rig() {
   let nowMs = 0
@@ -22,9 +29,11 @@ test('a pass of repairs is one Event: what was missing, who did it, and how many
   const { by: _, ...unnamed } = repair
   teller.repaired([repair], node)
   teller.repaired([{ ...unnamed, op: 'del route 10.9.9.0/24', found: 'added' }, repair, repair], node)
+  teller.repaired([{ ...repair, op: `put file /etc/a content ${'x'.repeat(200)}`, object: 'file /etc/a' }], node)
   assert.deepEqual(texts(), [
     'ObjectRepaired: route 10.244.2.0/24 via 10.244.2.0 was deleted by ip pid 7: put right',
     'ObjectRepaired: route 10.9.9.0/24 was added by someone whom the kernel does not name: put right, and 2 more',
+    'ObjectRepaired: file /etc/a was deleted by ip pid 7: put right',
   ])
 })
 

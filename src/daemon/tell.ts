@@ -11,6 +11,7 @@ const textOf = (finding: Finding): string => `${finding.id} ${finding.subject} $
 /** Events of repairs: so many at once, then one in a while (as client-go holds back one source's Events about one object). */
 const BURST = 25
 const REFILL_MS = 30_000
+/** An object whose text is longer (a file, a chain) is named by its key. */
 const SHOWN = 160
 
 export class Teller {
@@ -45,7 +46,8 @@ export class Teller {
     const more = repairs.length - 1 + this.#untold
     this.#untold = 0
     const by = first.by ?? 'someone whom the kernel does not name'
-    const message = `${first.op.replace(/^(put|del) /, '').slice(0, SHOWN)} was ${first.found} by ${by}: put right${more > 0 ? `, and ${more} more` : ''}`
+    const text = first.op.replace(/^(put|del) /, '')
+    const message = `${text.length > SHOWN ? first.object : text} was ${first.found} by ${by}: put right${more > 0 ? `, and ${more} more` : ''}`
     void this.#post({ reason: 'ObjectRepaired', message }, node)
   }
 

@@ -86,6 +86,8 @@ export interface Repair {
   readonly at: string
   /** What was done: `put route 10.244.2.0/24 via …`. */
   readonly op: string
+  /** The object's key: `route 10.244.2.0/24`. */
+  readonly object: string
   readonly owner: string
   /** What others had done. */
   readonly found: 'deleted' | 'changed' | 'added'
