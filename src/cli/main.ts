@@ -79,7 +79,7 @@ program
   .option('--backend <words>', 'Backend of net-conf.json: type, then KEY=VALUE…: "vxlan VNI=7", host-gw, vxlan-direct', 'vxlan')
   .option('--image <image>', 'image of agent and shim', `ghcr.io/twill-net/twill:${VERSION}`)
   .option('--iface <name>', 'interface between nodes; default: the one of the default route')
-  .option('--services', 'serve ClusterIP services in place of kube-proxy', false)
+  .option('--services', 'serve services in place of kube-proxy', false)
   .option('--kube-api-url <url>', 'API server, where nothing serves its ClusterIP yet')
   .action((o: Parameters<typeof renderManifest>[0]) => {
     print(renderManifest(o))

@@ -14,7 +14,7 @@ export interface ManifestOptions {
   readonly image: string
   /** --iface; absent: the interface of the default route. */
   readonly iface?: string | undefined
-  /** Serve ClusterIP services in place of kube-proxy. */
+  /** Serve services in place of kube-proxy. */
   readonly services: boolean
   /** --kube-api-url: needed where nothing serves 10.96.0.1 before Twill itself does. */
   readonly kubeApiUrl?: string | undefined

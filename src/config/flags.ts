@@ -85,7 +85,7 @@ export const flags = {
   vmodule: { type: 'string', default: '', help: 'log level by file', ignored: KLOG },
   log_backtrace_at: { type: 'string', default: '', help: 'stack trace when logging hits file:N', ignored: KLOG },
 
-  services: { type: 'bool', default: false, own: true, help: 'serve ClusterIP services (in place of kube-proxy)' },
+  services: { type: 'bool', default: false, own: true, help: 'serve services (in place of kube-proxy)' },
   'run-dir': {
     type: 'string',
     default: '/run/twill',
