@@ -24,6 +24,11 @@ export const cliError = errorTable({
     remedy:
       'It is written whole or not at all: see who changed it. If it is lost, delete it, and take away by hand what docs/recovery.md lists.',
   },
+  ERR_OTHER_PLACES: {
+    text: (d: { what: string; asked: string; installed: string }) =>
+      `Twill is installed here with ${d.what} ${d.installed}, and now ${d.asked} is asked for`,
+    remedy: 'Run `twill uninstall` first, so that nothing is left behind at the old place.',
+  },
   ERR_PODS_RUN: {
     text: (d: { count: number; addresses: string }) => `${d.count} addresses are held by pods: ${d.addresses}`,
     remedy: 'Drain the node first. With --force the pods keep their network, for the plugins that come next.',

@@ -64,10 +64,15 @@ async function scopeOf(kernel: Kernel, layout: Layout): Promise<Scope> {
 /** What is there of it now. */
 export const observeMachine = async (kernel: Kernel, layout: Layout): Promise<Item[]> => kernel.dump(await scopeOf(kernel, layout))
 
-/** @returns The record, made now if there is none. A second install keeps that of the first. */
+/** @returns The record, made now if there is none. A second install keeps that of the first.
+ * @throws {TwillError} ERR_OTHER_PLACES, ERR_INSTALL_RECORD */
 export async function remember(kernel: Kernel, layout: Layout, at: Date): Promise<Before> {
   const known = recall(layout.stateFile)
-  if (known) return known
+  if (known) {
+    const other = Object.entries(layout).find(([key, path]) => known.layout[key as keyof Layout] !== path)
+    if (other) throw cliError.ERR_OTHER_PLACES({ what: other[0], asked: other[1], installed: known.layout[other[0] as keyof Layout] })
+    return known
+  }
   const dirs = [layout.stateFile, ...filesOf(layout)].map(dirname)
   const all = [...dirs, layout.binDir, layout.runDir, `${layout.cniStateDir}/networks`, `${layout.cniStateDir}/flannel`].flatMap(
     withParents,

@@ -123,15 +123,15 @@ function netnsOf(path: string): string {
   return (JSON.parse(readFileSync(path, 'utf8')) as { attachment: { netns: string } }).attachment.netns
 }
 
-/** Our own files, then the directories that were not there before and have nothing of others in them. */
+/** Our own files, and the directories that were not there before and have nothing of others in them; the record last of all. */
 function removeState({ layout, absentDirs, networks }: Before, keepPods: boolean): void {
   rmSync(layout.runDir, { recursive: true, force: true })
-  rmSync(layout.stateFile, { force: true })
   for (const network of keepPods ? [] : networksIn(layout)) {
     // host-local's book-keeping: the lock, and the address given last.
     if (!networks.includes(network)) rmSync(`${layout.cniStateDir}/networks/${network}`, { recursive: true })
   }
   for (const dir of absentDirs.toReversed()) removeIfEmpty(dir)
+  rmSync(layout.stateFile, { force: true })
   removeIfEmpty(dirname(layout.stateFile))
 }
 
