@@ -227,3 +227,14 @@ test('each key of vxlan reaches the device; what is for life makes it anew with 
   assert.equal(device('flannel.1').address, address, 'the MAC that peers know stays')
   await until('the device of the other VNI goes', () => !run('-br link').includes('flannel.7'))
 })
+
+for (const backend of [{ Type: 'host-gw' }, { Type: 'vxlan', DirectRouting: true }]) {
+  test(`a restart with nothing to change sends nothing: ${JSON.stringify(backend)}`, async (t) => {
+    const node = freshNode(t, backend.Type)
+    const first = await serve(t, node, backend)
+    await first.end()
+    const second = await serve(t, node, backend)
+    assert.equal(second.kernel.mutations, 0)
+    assert.ok(held().includes(ctrDirect))
+  })
+}
