@@ -1,7 +1,7 @@
 /** The program itself, as far as it goes without rights: exit statuses, health at once, the status socket. */
 import assert from 'node:assert/strict'
 import { spawn, spawnSync } from 'node:child_process'
-import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { closeSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -9,6 +9,8 @@ import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { startHealth, startStatusSocket } from '#daemon/listen.ts'
 import { until } from '#daemon/testing.ts'
+import { sys } from '#kernel/ffi.ts'
+import { unixAddress } from '#kernel/notify.ts'
 
 const dir = mkdtempSync(join(tmpdir(), 'twill-main-'))
 after(() => rmSync(dir, { recursive: true, force: true }))
@@ -95,4 +97,25 @@ test('the status socket: root alone may ask, a second agent is refused, a stale 
   const next = await startStatusSocket(path, {})
   next.close().closeAllConnections()
   await until('closed', () => !next.listening)
+})
+
+test('the service manager is told why the agent waits, and that it stops', async (t) => {
+  const path = `@twill-main-${process.pid}`
+  const manager = sys.socket(1, 2, 0) // AF_UNIX, SOCK_DGRAM
+  t.after(() => closeSync(manager))
+  sys.bind(manager, unixAddress(path))
+  const hear = (): string | undefined => {
+    const into = new Uint8Array(1000)
+    const length = sys.recvNow(manager, into)
+    return length > 0 ? Buffer.from(into.subarray(0, length)).toString() : undefined
+  }
+  const conf = netConf('notify', { Network: '10.244.0.0/16', Backend: { Type: 'vxlan' } })
+  const argv = [entry, '--kube-subnet-mgr', conf, `--run-dir=${dir}/notify-run`, '--kube-api-url=http://127.0.0.1:9']
+  const agent = spawn(process.execPath, argv, { env: { NODE_NAME: 'k8s-w1', NOTIFY_SOCKET: path }, stdio: 'ignore' })
+  const ended = new Promise((resolve) => agent.once('exit', resolve))
+  assert.match(await until('why it waits', hear, 20_000), /^STATUS=waiting: .*127\.0\.0\.1:9.*\nEXTEND_TIMEOUT_USEC=\d+$/)
+  agent.kill()
+  const last = await until('the stop', () => [hear()].find((text) => text === 'STOPPING=1'), 20_000)
+  assert.equal(last, 'STOPPING=1')
+  assert.equal(await ended, 0)
 })
