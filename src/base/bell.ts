@@ -1,6 +1,9 @@
 /** A bell that remembers who rang: rings before the next `wait` are one. The loop sleeps on it; watchers ring it. */
 import type { Clock } from '#base/clock.ts'
 
+/** Without a reason of its own every abort makes an exception with a stack trace. */
+const WOKEN = 'woken'
+
 export class Bell {
   #rung = new Set<string>()
   #wake: (() => void) | undefined
@@ -15,7 +18,7 @@ export class Bell {
   async wait(timeoutMs: number, clock: Clock, signal?: AbortSignal): Promise<ReadonlySet<string>> {
     if (this.#rung.size === 0 && !signal?.aborted) {
       const stop = new AbortController()
-      const abort = (): void => stop.abort()
+      const abort = (): void => stop.abort(WOKEN)
       this.#wake = abort
       signal?.addEventListener('abort', abort, { once: true })
       await clock.sleep(timeoutMs, stop.signal)

@@ -123,7 +123,6 @@ test('410 in the watch lists again: what is missing is gone, what is the same ri
   await r.until(() => watches === 2, 'the second watch')
   assert.deepEqual(r.touched, ['node a', 'node b', 'node a'])
   assert.deepEqual([...r.cluster.snapshot.nodes.keys()], ['b'])
-  assert.equal(r.cluster.snapshot.emptied, undefined)
 })
 
 test('duplicated and reordered events end in the newest state; the dead stay dead', async (t) => {
@@ -169,7 +168,7 @@ test('one bad object is named and skipped, its former record kept, and it stops 
   )
 })
 
-test('a list that fails or is no list deletes nothing; a genuinely empty one is delivered and flagged', async (t) => {
+test('a list that fails, is no list or is empty deletes nothing, and is asked for again', async (t) => {
   let lists = 0
   let watches = 0
   const gone = eventLine('ERROR', { kind: 'Status', code: 410 })
@@ -179,6 +178,7 @@ test('a list that fails or is no list deletes nothing; a genuinely empty one is 
     3: (response) => answer(response, 200, { kind: 'Status', metadata: { resourceVersion: '15' }, items: [] }),
     4: (response) => answer(response, 200, nodeList(20, [nodeObject('a', 3)])),
     5: (response) => answer(response, 200, nodeList(30, [])),
+    6: (response) => answer(response, 200, nodeList(31, [nodeObject('b', 21)])),
   }
   const r = await rig(t, (request, response) => {
     if (!request.query.has('watch')) return script[++lists]!(response)
@@ -188,10 +188,8 @@ test('a list that fails or is no list deletes nothing; a genuinely empty one is 
   })
   await r.start()
   await r.until(() => watches === 3, 'the third watch')
-  assert.equal(lists, 5)
-  assert.deepEqual(r.touched, ['node a', 'node b', 'node a', 'node b'])
-  assert.equal(r.cluster.snapshot.nodes.size, 0)
-  assert.deepEqual(r.cluster.snapshot.emptied, ['nodes'])
+  assert.equal(lists, 6)
+  assert.deepEqual([...r.cluster.snapshot.nodes.keys()], ['b'])
 })
 
 test('a list from the past is not believed at once, but a server that insists was restored from a backup', async (t) => {
@@ -268,7 +266,7 @@ test('services and endpoint slices ring their service, with what no proxy serves
     ],
   }
   const lists: Record<string, object> = {
-    '/api/v1/nodes': nodeList(10, []),
+    '/api/v1/nodes': nodeList(10, [nodeObject('a', 4)]),
     '/api/v1/services': { ...nodeList(10, [service]), kind: 'ServiceList' },
     '/apis/discovery.k8s.io/v1/endpointslices': { ...nodeList(10, [slice]), kind: 'EndpointSliceList' },
   }
@@ -278,7 +276,7 @@ test('services and endpoint slices ring their service, with what no proxy serves
     { services: true },
   )
   await r.start()
-  assert.deepEqual(new Set(r.touched), new Set(['service default/web']))
+  assert.deepEqual(new Set(r.touched), new Set(['node a', 'service default/web']))
   assert.deepEqual(r.cluster.snapshot.services.get('default/web'), {
     namespace: 'default',
     name: 'web',

@@ -20,7 +20,7 @@ const serviceQuery = { labelSelector: '!service.kubernetes.io/headless,!service.
 
 /** A cluster that nothing has been asked of yet: configuration is looked for at the first request. */
 export function openCluster(o: ClusterOptions): Cluster {
-  const client = new ApiClient(new AccessSource(o))
+  const client = o.client ?? new ApiClient(new AccessSource(o))
   const events = new EventSender(client, o.clock)
   let touch: (owner: string) => void = () => {}
   const storeOf = <T>(kind: Kind<T>): Watched<T> => ({ store: new KindStore(kind, (owner) => touch(owner)), state: { watching: false } })
@@ -30,6 +30,7 @@ export function openCluster(o: ClusterOptions): Cluster {
     noun: 'node',
     path: '/api/v1/nodes',
     query: {},
+    isNeverEmpty: true,
     decode: (raw) => decodeNode(raw, o.annotationPrefix),
     owner: (node) => `node ${node.name}`,
   })
@@ -53,7 +54,6 @@ export function openCluster(o: ClusterOptions): Cluster {
 
   return {
     get snapshot(): Snapshot {
-      const emptied = watched.filter(({ store }) => store.emptied).map(({ store }) => store.kind.name)
       return {
         synced: {
           nodes: nodes.store.synced,
@@ -63,7 +63,6 @@ export function openCluster(o: ClusterOptions): Cluster {
         nodes: nodes.store.records,
         services: services.store.records,
         endpointSlices: slices.store.records,
-        ...(emptied.length > 0 ? { emptied } : {}),
       }
     },
 

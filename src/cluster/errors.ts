@@ -43,6 +43,10 @@ export const clusterError = errorTable({
     text: (d: { request: string; found: string; allowed: string }) => `${d.request}: found ${d.found} where ${d.allowed} is due`,
     remedy: 'Something else than a Kubernetes API server may answer at this address: check the server in the kubeconfig or --kube-api-url.',
   },
+  ERR_API_EMPTY: {
+    text: (d: { request: string }) => `${d.request}: found an empty list, at least one object is due`,
+    remedy: 'Nothing is deleted on its word, and the list is asked for again. If it stays empty, look at the API server and its etcd.',
+  },
   ERR_OBJECT_SHAPE: {
     text: (d: { object: string; field: string; found: string; allowed: string }) =>
       `${d.object}: ${d.field} is ${d.found}, it must be ${d.allowed}`,

@@ -5,7 +5,7 @@
  */
 import type { Clock } from '#base/clock.ts'
 import { TwillError } from '#base/errors.ts'
-import type { ApiClient } from '#cluster/http.ts'
+import type { Client } from '#cluster/http.ts'
 import type { NodeEvent } from '#cluster/types.ts'
 
 /** Nodes have no namespace; their Events live in this one (k8s.io/client-go/tools/record). */
@@ -13,11 +13,11 @@ const path = '/api/v1/namespaces/default/events'
 const maxRemembered = 256
 
 export class EventSender {
-  readonly #client: ApiClient
+  readonly #client: Client
   readonly #clock: Clock
   readonly #sent = new Map<string, { name: string; count: number }>()
 
-  constructor(client: ApiClient, clock: Clock) {
+  constructor(client: Client, clock: Clock) {
     this.#client = client
     this.#clock = clock
   }

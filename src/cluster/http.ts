@@ -23,10 +23,13 @@ export interface Call {
 
 /** An answer of status 2xx; `body` is unzipped. The reader destroys it when it stops early. */
 export interface Answer {
-  readonly body: Readable
+  readonly body: AsyncIterable<Buffer> & { destroy(error?: Error): unknown }
   /** The server's clock, if it says so. */
   readonly date?: string
 }
+
+/** What the rest of this room asks the API server through. */
+export type Client = Pick<ApiClient, 'open' | 'json' | 'close' | 'server'>
 
 const answerMs = 30_000
 /** A whole page of a list: 500 objects of at most 1.5 MB each would be more, but no cluster is. */
@@ -161,10 +164,10 @@ function unzipped(response: IncomingMessage): Readable {
   return gunzip
 }
 
-async function readText(body: Readable, maxBytes: number): Promise<string> {
+async function readText(body: AsyncIterable<Buffer>, maxBytes: number): Promise<string> {
   const chunks: Buffer[] = []
   let bytes = 0
-  for await (const chunk of body as AsyncIterable<Buffer>) {
+  for await (const chunk of body) {
     bytes += chunk.length
     if (bytes > maxBytes) throw new Error(`an answer of more than ${maxBytes} bytes`)
     chunks.push(chunk)

@@ -2,15 +2,19 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { decodeNode } from '#cluster/decode.ts'
-import { isOlder, KindStore } from '#cluster/store.ts'
+import { isOlder, type Kind, KindStore } from '#cluster/store.ts'
 import { nodeObject } from '#cluster/testserver.ts'
 import type { NodeRecord } from '#model/cluster.ts'
 
-const open = (): KindStore<NodeRecord> =>
-  new KindStore(
-    { name: 'nodes', noun: 'node', path: '', query: {}, decode: (raw) => decodeNode(raw, 'p/'), owner: (n) => `node ${n.name}` },
-    () => {},
-  )
+const kind: Kind<NodeRecord> = {
+  name: 'nodes',
+  noun: 'node',
+  path: '',
+  query: {},
+  decode: (raw) => decodeNode(raw, 'p/'),
+  owner: (n) => `node ${n.name}`,
+}
+const open = (): KindStore<NodeRecord> => new KindStore(kind, () => {})
 
 test('any order and any repetition of one history ends where the history ends', () => {
   const step = fc.record({ name: fc.constantFrom('a', 'b', 'c'), dead: fc.boolean(), third: fc.nat(255) })
@@ -61,3 +65,14 @@ const ages = [
 ]
 for (const { a, b, want } of ages)
   test(`version ${a} is ${want ? '' : 'not '}older than ${b || 'none'}`, () => assert.equal(isOlder(a, b), want))
+
+test('an empty list that cannot be true changes nothing: of nodes never, of anything else after there was something', () => {
+  const fresh = new KindStore({ ...kind, isNeverEmpty: true }, () => {})
+  assert.equal(fresh.beginList().finish('5'), false)
+  assert.equal(fresh.synced, false)
+  const store = open()
+  assert.equal(store.beginList().finish('5'), true)
+  store.put(nodeObject('a', 6))
+  assert.equal(store.beginList().finish('7'), false)
+  assert.deepEqual([...store.records.keys()], ['a'])
+})

@@ -18,6 +18,8 @@ export interface Kind<T> {
   /** API path of the list, and what narrows it on the server. */
   readonly path: string
   readonly query: Readonly<Record<string, string>>
+  /** There is always one: the node that asks. */
+  readonly isNeverEmpty?: boolean
   /** Undefined for an object that is none of our business. Throws for one that is wrong. */
   decode(raw: unknown): T | undefined
   /** Whom a change of this record concerns: `node k8s-w1`. */
@@ -33,8 +35,6 @@ export class KindStore<T> {
   /** Findings about bad objects, by key. */
   readonly bad = new Map<string, Finding>()
   synced = false
-  /** The last full list was empty and nothing has come since. */
-  emptied = false
   readonly #touch: (owner: string) => void
   readonly #versions = new Map<string, string>()
   readonly #tombstones = new Map<string, string>()
@@ -45,8 +45,11 @@ export class KindStore<T> {
     this.#touch = touch
   }
 
-  /** Starts a full list. Nothing changes before `finish`: a list that breaks off half-way says nothing about what it lacks. */
-  beginList(): { add(raw: unknown): void; finish(resourceVersion: string): void } {
+  /**
+   * Starts a full list. Nothing changes before `finish`: a list that breaks off half-way says nothing about what it lacks. `finish`
+   * gives false for an empty list that cannot be true; then nothing changes at all.
+   */
+  beginList(): { add(raw: unknown): void; finish(resourceVersion: string): boolean } {
     const records = new Map<string, T>()
     const versions = new Map<string, string>()
     const bad = new Map<string, Finding>()
@@ -59,14 +62,17 @@ export class KindStore<T> {
         if (record !== undefined) records.set(read.key, record)
       },
       finish: (resourceVersion) => {
+        // Somebody runs this agent, and what was there does not all go without a word.
+        const isEmpty = versions.size === 0 && bad.size === 0
+        if (isEmpty && (this.kind.isNeverEmpty || this.records.size > 0)) return false
         for (const key of [...this.records.keys()]) if (!records.has(key)) this.#remove(key)
         for (const [key, record] of records) this.#set(key, record)
         replace(this.#versions, versions)
         replace(this.bad, bad)
         this.#tombstones.clear()
         this.#listVersion = resourceVersion
-        this.emptied = versions.size === 0 && bad.size === 0
         this.synced = true
+        return true
       },
     }
   }
@@ -75,7 +81,6 @@ export class KindStore<T> {
   put(raw: unknown): void {
     const read = this.#read(raw, this.bad)
     if (!read || !this.#isNews(read.key, read.meta.resourceVersion)) return
-    this.emptied = false
     this.#versions.set(read.key, read.meta.resourceVersion)
     this.#tombstones.delete(read.key)
     if (read.bad) return
@@ -89,7 +94,6 @@ export class KindStore<T> {
     if (!read) return
     const { key, meta } = read
     if (isOlder(meta.resourceVersion, this.#lastOf(key))) return // of an object that was since made anew
-    this.emptied = false
     this.bad.delete(key)
     this.#versions.delete(key)
     this.#tombstones.set(key, meta.resourceVersion)

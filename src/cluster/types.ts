@@ -5,6 +5,7 @@
  */
 import type { Clock } from '#base/clock.ts'
 import type { Log } from '#base/log.ts'
+import type { Client } from '#cluster/http.ts'
 import type { Finding, NodeRecord, Snapshot } from '#model/cluster.ts'
 
 export interface ClusterOptions {
@@ -20,6 +21,8 @@ export interface ClusterOptions {
   readonly services: boolean
   readonly log: Log
   readonly clock: Clock
+  /** Stands in for the API server (the simulation). */
+  readonly client?: Client
 }
 
 export type KindName = 'nodes' | 'services' | 'endpointSlices'

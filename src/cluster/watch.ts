@@ -8,7 +8,7 @@ import type { Clock } from '#base/clock.ts'
 import { messageOf, TwillError } from '#base/errors.ts'
 import type { Log } from '#base/log.ts'
 import { clusterError } from '#cluster/errors.ts'
-import type { ApiClient } from '#cluster/http.ts'
+import type { Client } from '#cluster/http.ts'
 import { lines, tooLong } from '#cluster/lines.ts'
 import { isOlder, type KindStore } from '#cluster/store.ts'
 
@@ -19,7 +19,7 @@ export interface WatchState {
 }
 
 export interface WatchOptions {
-  readonly client: ApiClient
+  readonly client: Client
   readonly clock: Clock
   readonly log: Log
   readonly signal: AbortSignal
@@ -112,7 +112,7 @@ async function listPages<T>(store: KindStore<T>, believe: (version: string) => v
     more = typeof page?.metadata?.continue === 'string' ? page.metadata.continue : ''
     if (more === '') {
       believe(version)
-      pass.finish(version)
+      if (!pass.finish(version)) throw clusterError.ERR_API_EMPTY({ request: `GET ${kind.path}` })
       return version
     }
   }

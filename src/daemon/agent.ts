@@ -341,8 +341,8 @@ export class Agent {
 const sameBasis = (a: NodeRecord | undefined, b: NodeRecord | undefined): boolean =>
   a === b || (a?.podCIDRs.join() === b?.podCIDRs.join() && a?.annotations['node-public-ip'] === b?.annotations['node-public-ip'])
 
-/** Owners whose trouble does not keep this node from serving. */
-const isOthers = (owner: string): boolean => /^(peer|service|pod) /.test(owner)
+/** Owners whose trouble does not keep this node from serving; what is left of an earlier life has none. */
+const isOthers = (owner: string): boolean => owner === '' || /^(peer|service|pod) /.test(owner)
 
 const isFinding = (value: unknown): value is Finding => typeof value === 'object' && value !== null && 'id' in value && 'remedy' in value
 

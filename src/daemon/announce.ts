@@ -21,7 +21,8 @@ export class Announcer {
   readonly #o: AnnouncerOptions
   /** The record our last patch was made from: until the watch brings another, it tells nothing new. */
   #answered: NodeRecord | undefined
-  #available = false
+  /** Uid of the Node whose condition was seen right: a Node that is made anew is another. */
+  #available: string | undefined
   /** The annotations are as they should be. */
   done = false
   /** Why the last patch failed. */
@@ -37,12 +38,12 @@ export class Announcer {
     if (annotations && !(await this.#patch(node, annotations, 'announced this node'))) return 1
     if (annotations) this.#answered = node
     this.done = true
-    if (!this.#o.setCondition || this.#available) return 0
+    if (!this.#o.setCondition || this.#available === node.uid) return 0
     if (node.networkUnavailable !== 'False') {
       const sent = await this.#patch(node, networkAvailablePatch(this.#o.clock.date()), 'set NetworkUnavailable to False')
       if (!sent) return 1
     }
-    this.#available = true
+    this.#available = node.uid
     return 0
   }
 

@@ -85,8 +85,6 @@ export interface Snapshot {
   readonly services: ReadonlyMap<string, Service>
   /** Keys are namespace/name of the slice. */
   readonly endpointSlices: ReadonlyMap<string, EndpointSlice>
-  /** Kinds whose last full list was genuinely empty, with nothing heard since: a planner may refuse to delete on that word alone. */
-  readonly emptied?: readonly ('nodes' | 'services' | 'endpointSlices')[]
 }
 
 /** A fault that a person should hear of. Shown in status, logged once, counted, sent as an Event where RBAC allows. */
