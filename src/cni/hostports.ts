@@ -78,6 +78,13 @@ export class HostPorts {
     return this.#entries.has(nameOf(key)) && this.#turns.run('', () => this.#remove(key))
   }
 
+  /** GC: of the pods of `network`, only those that are valid keep their ports. All are tried; the first failure is told. */
+  async retain(network: string, isValid: (key: Key) => boolean): Promise<void> {
+    const gone = this.list().filter((ports) => ports.network === network && !isValid(ports))
+    const done = await Promise.allSettled(gone.map((ports) => this.remove(ports)))
+    for (const one of done) if (one.status === 'rejected') throw one.reason
+  }
+
   async #add(ports: PodPorts): Promise<void> {
     await this.#remove(ports)
     for (const other of this.#rivals(ports)) {

@@ -303,7 +303,7 @@ export class Network {
   }
 }
 
-const isAmong = (one: Owner, all: readonly Owner[]): boolean =>
+export const isAmong = (one: Owner, all: readonly Owner[]): boolean =>
   all.some(({ containerId, ifname }) => containerId === one.containerId && ifname === one.ifname)
 
 /** `routes` and, for each family that has no default route by a gateway, one by the first address's. */

@@ -20,7 +20,7 @@ import {
 } from '#cni/flannel.ts'
 import type { HostPorts } from '#cni/hostports.ts'
 import type { PodKernel, RemoveReferenceRules } from '#cni/kernel.ts'
-import { demand, type Network, netnsProblem, podNameOf, requireNetns } from '#cni/network.ts'
+import { demand, isAmong, type Network, netnsProblem, podNameOf, requireNetns } from '#cni/network.ts'
 import { checkPorts, mapPorts } from '#cni/portmap.ts'
 import type { CniCall } from '#cni/request.ts'
 import { type CniResult, parseResult, printResult } from '#cni/result.ts'
@@ -156,6 +156,7 @@ const portmap: Plugin = {
     await removeReferenceRules(call)
   },
   check: async (call, { hostPorts }) => checkPorts(call, hostPorts),
+  gc: (call, { hostPorts }, valid) => hostPorts.retain(call.network, (one) => isAmong(one, valid)),
 }
 
 /** lo is up in the pod; ::1 is there wherever the kernel has IPv6. */

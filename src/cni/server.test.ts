@@ -249,6 +249,17 @@ test('portmap hands the result on, and leads the ports to the pod, its keys in a
   assert.ok(b.kernel.lines.includes('del element inet twill hostport-any-ipv4 { tcp . 8080 : goto hostport-near }'))
   assert.deepEqual(readdirSync(join(b.root, 'run/hostports')), [])
 
+  assert.equal((await portmap('ADD', containerd)).exit, 0)
+  const gc = { cniVersion: '1.1.0', name: 'cbr0', type: 'portmap' }
+  const kept = async (more: object): Promise<number> => {
+    assert.equal((await portmap('GC', { ...gc, ...more })).exit, 0)
+    return readdirSync(join(b.root, 'run/hostports')).length
+  }
+  assert.equal(await kept({}), 1)
+  assert.equal(await kept({ 'cni.dev/valid-attachments': [{ containerID: 'abc', ifname: 'eth0' }] }), 1)
+  assert.equal(await kept({ name: 'other', 'cni.dev/valid-attachments': [] }), 1)
+  assert.equal(await kept({ 'cni.dev/valid-attachments': [] }), 0)
+
   b.kernel.refuse = (line) => line.includes('hostport-any-to-ipv4')
   assert.match(failure(await portmap('ADD', containerd)).msg, /the kernel said no/)
   assert.equal(b.kernel.wanted.has('pod abc eth0 hostports'), false)
