@@ -8,6 +8,7 @@ import { dirname } from 'node:path'
 import { cliError } from '#cli/errors.ts'
 import type { Item, Kernel, Scope } from '#model/kernel.ts'
 import { TWILL_ROUTE_PROTOCOL } from '#model/kernel.ts'
+import { bridgeSysctls } from '#plan/bridge-filter.ts'
 import { POD_BRIDGE } from '#plan/sweep.ts'
 import { twillTable } from '#plan/table.ts'
 
@@ -54,6 +55,7 @@ async function scopeOf(kernel: Kernel, layout: Layout): Promise<Scope> {
     sysctls: [
       'net/ipv4/ip_forward',
       'net/ipv6/conf/all/forwarding',
+      ...bridgeSysctls,
       ...[...tunnels, POD_BRIDGE].map((name) => `net/ipv6/conf/${name}/accept_ra`),
       `net/ipv4/conf/${POD_BRIDGE}/route_localnet`,
     ],

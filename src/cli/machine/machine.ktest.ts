@@ -31,12 +31,17 @@ run('ip', 'link', 'set', 'eth1', 'addrgenmode', 'none', 'up')
 while (!run('ip', 'link', 'show', 'eth1').includes('state UP'));
 run('ip', 'route', 'add', 'default', 'via', '192.168.10.1')
 
+const kubernetes = {
+  metadata: { namespace: 'default', name: 'kubernetes', resourceVersion: '7' },
+  spec: { clusterIP: '10.96.0.1', ports: [{ port: 443 }] },
+}
 const api = await startServer((request, response) => {
   const one = nodeObject('k8s-w1', 7)
   if (request.method !== 'GET') return answer(response, 200, one)
   if (request.query.get('watch') !== null)
     return void response.writeHead(200).write(eventLine('BOOKMARK', { metadata: { resourceVersion: '7' } }))
-  answer(response, 200, request.path.endsWith('/nodes') ? nodeList(7, [one]) : one)
+  const list = { '/nodes': [one], '/services': [kubernetes], '/endpointslices': [] }[request.path.slice(request.path.lastIndexOf('/'))]
+  answer(response, 200, list ? nodeList(7, list) : one)
 })
 after(async () => {
   pod.remove()
@@ -167,12 +172,13 @@ beforeEach(() => {
 })
 
 const stock = { cniVersion: '0.3.1', name: 'cbr0', type: 'flannel', delegate: { hairpinMode: true, isDefaultGateway: true } }
-const agentFlags = ['--', `--kubeconfig-file=${api.kubeconfig}`, '--iface=eth1']
+const agentFlags = ['--', `--kubeconfig-file=${api.kubeconfig}`, '--iface=eth1', '--services']
 const cases = [
   { name: 'a bare machine', prepare: 'true', systemd: false },
   {
     name: "systemd, another maker's plugins, a conflist and a net-conf.json",
-    prepare: `mkdir -p /run/systemd/system /mnt/bin && printf '#!/bin/sh\necho "$@" >> /mnt/systemctl.log\n' > /mnt/bin/systemctl && chmod +x /mnt/bin/systemctl
+    prepare: `sysctl -qw net.bridge.bridge-nf-call-iptables=0
+mkdir -p /run/systemd/system /mnt/bin && printf '#!/bin/sh\necho "$@" >> /mnt/systemctl.log\n' > /mnt/bin/systemctl && chmod +x /mnt/bin/systemctl
 mkdir -p /opt/cni/bin /etc/cni/net.d /etc/kube-flannel /var/lib/cni/networks
 cp ${REFERENCE}/* /opt/cni/bin/; echo '{"a": 1}' > /etc/cni/net.d/10-flannel.conflist; chmod 600 /etc/cni/net.d/10-flannel.conflist
 echo '{"Network": "10.244.0.0/16", "Backend": {"Type": "vxlan"}}' > /etc/kube-flannel/net-conf.json`,
@@ -217,6 +223,7 @@ for (const { name, prepare, systemd } of cases) {
     const added = machine.cni('flannel', 'ADD', stock)
     assert.equal(added.status, 0, added.text)
     assert.match(run('ip', 'link', 'show', 'cni0'), /cni0/)
+    assert.match(run('sysctl', 'net.bridge.bridge-nf-call-iptables'), /= 1/)
 
     assert.match(machine.twill('install', '--bin-dir=/opt/other', ...agentFlags).text, /binDir \/opt\/cni\/bin, and now \/opt\/other/)
 
