@@ -10,7 +10,7 @@ import { refusalOf } from '#kernel/refusal.ts'
 import type { NetlinkSocket } from '#kernel/socket.ts'
 import { type FlowsItem, keyOf, type MapRef, type NftElementItem, type Op, showOp } from '#model/kernel.ts'
 import { familyOf } from '#net/ip.ts'
-import { type Connection, decodeConnection, deleteConnection, dumpConnections } from '#wire/conntrack/messages.ts'
+import { type Connection, decodeConnection, deleteConnection, dstPortOf, dumpConnections } from '#wire/conntrack/messages.ts'
 
 const UDP = 17
 /** Deletions in one send. */
@@ -105,8 +105,9 @@ export class Flows {
   /** At least the tracked connections that `items`, all of one family, speak of. */
   async #connections(items: readonly FlowsItem[]): Promise<Flow[]> {
     const messages = await this.#socket.dump(dumpConnections({ family: familyOf(items[0]!.ip), protocol: UDP, ...inCommon(items) }))
+    const ports = new Set(items.map(({ port }) => port))
     return messages.flatMap((message): Flow[] => {
-      const entry = decodeConnection(message)
+      const entry = ports.has(dstPortOf(message)) ? decodeConnection(message) : undefined
       // Zones are made by others, for their own.
       if (entry?.zone !== 0 || entry.original.protocol !== UDP) return []
       const { original, reply } = entry

@@ -4,6 +4,7 @@ import fc from 'fast-check'
 import {
   afterHeader,
   attr,
+  attributeAt,
   attributeMap,
   concat,
   decodeAck,
@@ -42,6 +43,25 @@ test('a batch, byte for byte: numbered, padded, always a request', () => {
     [...batch],
     [17, 0, 0, 0, 16, 0, 5, 0, 255, 255, 255, 255, 0, 0, 0, 0, 1, 0, 0, 0, 16, 0, 0, 0, 17, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0],
   )
+})
+
+test('one attribute is found through its nests, and is what a full decoding finds', () => {
+  const type = fc.integer({ min: 0, max: 5 })
+  const leaf = fc.record({ type, payload: bytes }, plain)
+  fc.assert(
+    fc.property(
+      fc.array(fc.record({ type, inner: fc.array(leaf, { maxLength: 4 }) }, plain), { maxLength: 4 }),
+      type,
+      type,
+      (nests, a, b) => {
+        const all = concat(...nests.map((nest) => attr.nest(nest.type, ...nest.inner.map((each) => attr.bytes(each.type, each.payload)))))
+        const want = nests.find((nest) => nest.type === a)?.inner.find((each) => each.type === b)?.payload
+        assert.deepEqual(attributeAt(all, a, b), want)
+      },
+    ),
+  )
+  assert.throws(() => attributeAt(Uint8Array.of(9, 0, 1, 0), 1), truncated)
+  assert.throws(() => attributeAt(Uint8Array.of(3, 0, 1, 0), 1), truncated)
 })
 
 test('what is encoded is what is decoded', () => {

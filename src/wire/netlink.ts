@@ -131,6 +131,32 @@ export function attributeMap(bytes: Uint8Array): ReadonlyMap<number, Uint8Array>
   return new Map(decodeAttributes(bytes).map(({ type, payload }) => [type, payload]))
 }
 
+/** The payload of the first attribute of the type `path` ends in, nest by nest; undefined if there is none. For looking at one value
+ * of very many messages: `attributeMap` builds a map of each.
+ * @throws {TwillError} ERR_MESSAGE_TRUNCATED if a length on the way is under 4 or runs past the end. */
+export function attributeAt(bytes: Uint8Array, ...path: readonly number[]): Uint8Array | undefined {
+  let from = 0
+  let end = bytes.length
+  for (const type of path) {
+    let at = from
+    for (;;) {
+      if (at >= end) return undefined
+      const length = end - at < ATTRIBUTE_HEADER ? 0 : bytes[at]! | (bytes[at + 1]! << 8)
+      if (length < ATTRIBUTE_HEADER || at + length > end) {
+        const need = Math.max(length, ATTRIBUTE_HEADER)
+        throw wireError.ERR_MESSAGE_TRUNCATED({ what: 'a netlink attribute', offset: at, need, have: end - at })
+      }
+      if (((bytes[at + 2]! | (bytes[at + 3]! << 8)) & NLA_TYPE_MASK) === type) {
+        from = at + ATTRIBUTE_HEADER
+        end = at + length
+        break
+      }
+      at += align(length)
+    }
+  }
+  return bytes.subarray(from, end)
+}
+
 /** The body after a fixed header of `length` bytes (aligned to 4, as attributes start).
  * @throws {TwillError} ERR_MESSAGE_TRUNCATED if `body` is shorter than the header. */
 export function afterHeader(body: Uint8Array, length: number, what: string): Uint8Array {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { type Connection, CT_NEW, decodeConnection, deleteConnection, dumpConnections } from '#wire/conntrack/messages.ts'
+import { type Connection, CT_NEW, decodeConnection, deleteConnection, dstPortOf, dumpConnections } from '#wire/conntrack/messages.ts'
 
 const udp = { src: '10.244.1.2', dst: '10.96.0.10', protocol: 17, srcPort: 40000, dstPort: 53 }
 const connection: Connection = { family: 4, original: udp, reply: udp, status: 8, id: 0x01020304, zone: 0 }
@@ -58,6 +58,7 @@ test('what a deletion names decodes as it was', () => {
       const original = { src, dst: src, protocol: 17, srcPort, dstPort }
       const { body } = deleteConnection({ family, original, reply: original, status: 0, id, zone })
       const { reply: _, ...decoded } = decodeConnection({ type: CT_NEW, flags: 0, seq: 0, pid: 0, body })!
+      assert.equal(dstPortOf({ type: CT_NEW, flags: 0, seq: 0, pid: 0, body }), dstPort)
       assert.deepEqual(decoded, { family, original, status: 0, id, zone })
     }),
   )

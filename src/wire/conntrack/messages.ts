@@ -12,7 +12,7 @@
  * @module
  */
 import { type Family, formatIp, parseIp } from '#net/ip.ts'
-import { afterHeader, attr, attributeMap, concat, type Message, NLM_F_ACK, type Request, read } from '#wire/netlink.ts'
+import { afterHeader, attr, attributeAt, attributeMap, concat, type Message, NLM_F_ACK, type Request, read } from '#wire/netlink.ts'
 
 const SUBSYSTEM = 1
 /** IPCTNL_MSG_CT_*, with the subsystem in the high byte. What is listed comes as CT_NEW. */
@@ -99,6 +99,13 @@ function encodeTuple(type: number, family: Family, { src, dst, protocol, srcPort
       attr.be16(CTA_PROTO.DST_PORT, dstPort),
     ),
   )
+}
+
+/** The port that the first packet of a CT_NEW went to, without decoding the rest: a table may hold a hundred thousand. 0 if it has none.
+ * @throws {TwillError} ERR_MESSAGE_TRUNCATED */
+export function dstPortOf({ body }: Message): number {
+  const port = attributeAt(afterHeader(body, HEADER, 'struct nfgenmsg'), CTA.TUPLE_ORIG, CTA_TUPLE.PROTO, CTA_PROTO.DST_PORT)
+  return port ? read.be16(port) : 0
 }
 
 /** Decodes a CT_NEW; undefined for a family that is neither IPv4 nor IPv6. @throws {TwillError} ERR_MESSAGE_TRUNCATED */
