@@ -220,6 +220,17 @@ test('DEL closes the ports, without the mappings too; the last one leaves no ele
   )
 })
 
+test('a subnet that holds another one takes its place among the near ones, and gives it back', async () => {
+  await add('a', 8085)
+  const result = await ask('flannel', 'ADD', 'b', stock)
+  await ask('portmap', 'ADD', 'b', portmap(result.replaceAll('/24"', '/16"'), 8086))
+  assert.equal(await reach(8085), `a ${GATEWAY}`)
+  assert.equal(await reach(8086), `b ${GATEWAY}`)
+  await del('b', 8086)
+  assert.equal(await probes.get('a')!.ask({ protocol: 'tcp', to: GATEWAY, port: 8085 }), `a ${GATEWAY}`)
+  await del('a', 8085)
+})
+
 /** A pod as the reference plugins make it, before Twill came; the cache is as libcni writes it. */
 function referencePod(name: keyof typeof pods, port: number): void {
   const exec = (plugin: string, conf: object): string => {

@@ -145,8 +145,13 @@ export class HostPorts {
     }
   }
 
-  /** Owner by owner: what comes before what goes. */
+  /** Owner by owner: what comes before what goes. But a subnet that comes may hold one that goes, and those of a set must not overlap. */
   async #change(before: ReadonlyMap<string, readonly Item[]>, after: ReadonlyMap<string, readonly Item[]>): Promise<void> {
+    const base = after.get(HOST_PORTS_OWNER) ?? []
+    const overtaken = (before.get(HOST_PORTS_OWNER) ?? []).filter(
+      (item) => item.kind === 'nft-element' && !base.some((one) => keyOf(one) === keyOf(item)),
+    )
+    if (overtaken.length > 0) demand(await this.#o.kernel.commit(HOST_PORTS_OWNER, base, overtaken.map(deletion)))
     for (const [owner, items] of after) {
       const had = new Map((before.get(owner) ?? []).map((item) => [keyOf(item), show(item)]))
       const puts = items.filter((item) => had.get(keyOf(item)) !== show(item)).map((item): Op => ({ verb: 'put', item }))
@@ -154,12 +159,14 @@ export class HostPorts {
     }
     const kept = new Set([...after.values()].flat().map(keyOf))
     for (const [owner, items] of before) {
-      const dels = items.filter((item) => isPerPort(item) && !kept.has(keyOf(item))).map((item): Op => ({ verb: 'del', item }))
+      const dels = items.filter((item) => isPerPort(item) && !kept.has(keyOf(item))).map(deletion)
       if (!after.has(owner)) demand(await this.#o.kernel.release(owner, dels))
-      else if (dels.length > 0) demand(await this.#o.kernel.commit(owner, after.get(owner)!, dels))
+      else if (owner !== HOST_PORTS_OWNER && dels.length > 0) demand(await this.#o.kernel.commit(owner, after.get(owner)!, dels))
     }
   }
 }
+
+const deletion = (item: Item): Op => ({ verb: 'del', item })
 
 /** What goes with a mapping. (route_localnet stays, as with the reference: others may have come to need it.) */
 const isPerPort = (item: Item): boolean => item.kind === 'nft-element' || item.kind === 'flows'
