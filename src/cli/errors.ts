@@ -11,6 +11,10 @@ export const cliError = errorTable({
     text: (d: { path: string; status: number; body: string }) => `The agent answered ${d.path} with status ${d.status}: ${d.body}`,
     remedy: "See the agent's log. If agent and command are of different versions, restart the agent.",
   },
+  ERR_DOCTOR_NOT_ROOT: {
+    text: (d: { uid: number }) => `twill doctor runs as uid ${d.uid}: it cannot look into the kernel and send probes`,
+    remedy: 'Run it as root, on the node.',
+  },
   ERR_NOT_BUILT: {
     text: (d: { path: string }) => `${d.path} is not there`,
     remedy: 'Run `make setup` in the repository.',

@@ -73,6 +73,17 @@ asking('doctor', 'find what is wrong on this node, in the cluster and on the way
   })
 
 program
+  .command('offload')
+  .description('checksum offload of a device, on or off: what ethtool -K DEV tx-checksum-ip-generic does')
+  .argument('<device>', 'flannel.1, …')
+  .argument('<state>', 'on or off')
+  .action(async (device: string, state: string) => {
+    if (state !== 'on' && state !== 'off') program.error(`error: ${state} is neither on nor off`)
+    const { setChecksumOffload } = await import('#kernel/offload.ts')
+    await setChecksumOffload(device, state === 'on')
+  })
+
+program
   .command('manifest')
   .description('print the Kubernetes objects that install Twill')
   .option('--pod-cidr <cidr>', 'Network of net-conf.json', '10.244.0.0/16')

@@ -61,6 +61,10 @@ export const kernelError = errorTable({
     text: (d: { verb: string; path: string }) => `Cannot ${d.verb} the file ${d.path}`,
     remedy: "See the cause: the directory must be writable, not full, and mounted into the agent's container from the host.",
   },
+  ERR_OFFLOAD: {
+    text: (d: { dev: string; reason: string }) => `Cannot change checksum offload of ${d.dev}: ${d.reason}`,
+    remedy: 'Name a device of this node (ip link), as root. Linux 5.7 and later have this; `ethtool -K` asks older ones too.',
+  },
   ERR_NFT_REFUSED: {
     text: (d: { op: string; reason: string }) => `The kernel refuses to ${d.op}: ${d.reason}`,
     remedy: 'The next pass tries again. If it stays, look at `nft list ruleset` on the node, and at the loaded nft_* modules.',

@@ -41,14 +41,21 @@ function inet(ip: string, port = 0): Uint8Array {
   return bytes
 }
 
-/** struct sockaddr_ll */
-function onDevice(index: number): Uint8Array {
-  const bytes = new Uint8Array(20)
-  const view = new DataView(bytes.buffer)
+/** A socket for whole frames of one device: those of `protocol` (an Ethertype), both ways. */
+export function packetSocket(index: number, protocol: number): number {
+  const address = new Uint8Array(20) // struct sockaddr_ll: u16 family | be16 protocol | i32 index | …
+  const view = new DataView(address.buffer)
   view.setUint16(0, AF_PACKET, true)
-  view.setUint16(2, ETH_P_IP)
+  view.setUint16(2, protocol)
   view.setInt32(4, index, true)
-  return bytes
+  const fd = sys.socket(AF_PACKET, SOCK_RAW, 0)
+  try {
+    sys.bind(fd, address)
+    return fd
+  } catch (error) {
+    closeSync(fd)
+    throw error
+  }
 }
 
 const int = (value: number): Uint8Array => new Uint8Array(Int32Array.of(value).buffer)
@@ -96,11 +103,13 @@ export async function echoAround(o: {
   timeoutMs: number
   make: (echo: Uint8Array) => Uint8Array
 }): Promise<boolean> {
-  const sender = sys.socket(AF_PACKET, SOCK_RAW, 0)
-  const receiver = sys.socket(AF_PACKET, SOCK_RAW, 0)
+  const fds: number[] = []
   try {
-    sys.bind(receiver, onDevice(o.back))
-    sys.bind(sender, onDevice(o.out))
+    const [sender, receiver] = [o.out, o.back].map((index) => {
+      const fd = packetSocket(index, ETH_P_IP)
+      fds.push(fd)
+      return fd
+    }) as [number, number]
     const echo = freshEcho()
     sys.send(sender, o.make(echoRequest(echo, 32)))
     return await receive(receiver, o.timeoutMs, (frame) => isReply(frame.subarray(ETHERNET_BYTES), o.from, echo))
@@ -108,8 +117,7 @@ export async function echoAround(o: {
     if (error instanceof SyscallError) return false
     throw error
   } finally {
-    closeSync(sender)
-    closeSync(receiver)
+    for (const fd of fds) closeSync(fd)
   }
 }
 

@@ -27,6 +27,7 @@ import {
 
 export const NETLINK_ROUTE = 0
 export const NETLINK_NETFILTER = 12
+export const NETLINK_GENERIC = 16
 
 const AF_NETLINK = 16
 const SOCK_RAW_CLOEXEC = 3 | 0o2000000
@@ -62,7 +63,7 @@ export interface Reply extends Ack {
 export type Notification = readonly Message[] | 'overrun'
 
 export interface SocketOptions {
-  readonly protocol: typeof NETLINK_ROUTE | typeof NETLINK_NETFILTER
+  readonly protocol: typeof NETLINK_ROUTE | typeof NETLINK_NETFILTER | typeof NETLINK_GENERIC
   /** Multicast groups to join, by number (RTNLGRP_*, NFNLGRP_*). */
   readonly groups?: readonly number[]
   /** Path of the network namespace to be born in; the agent's own if absent. */

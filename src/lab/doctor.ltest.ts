@@ -4,12 +4,14 @@
  * @module
  */
 import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { after, before, describe, test } from 'node:test'
 import { nodeEnvironment, onNode } from '#lab/nodes/enter.ts'
 import { type Ran, run, tryRun } from '#lab/nodes/run.ts'
 import { netns } from '#lab/nodes/topology.ts'
 import { until } from '#lab/nodes/until.ts'
-import { labEntry, nodeBinary } from '#lab/repo.ts'
+import { labEntry, nodeBinary, repo } from '#lab/repo.ts'
 import { type LabState, readState } from '#lab/state.ts'
 
 const lab = `doc${process.pid % 100000}`
@@ -415,6 +417,49 @@ test('mtu-black-hole: a switch that drops large frames without a word', async ()
   await podsReachEachOther()
   await onSwitch('nft delete table bridge site')
   assert.ok(!netConf.includes('MTU'))
+})
+
+test('inner-checksum: a network card that forgets the checksums of what is in a tunnel', async () => {
+  const inSwitch = ['nsenter', `--net=/run/netns/${netns.switch(lab, 0)}`]
+  await onSwitch(
+    'ip link set port1 nomaster && ip link add cardA type veth peer name cardB && ip link set cardA up && ip link set cardB master br1 up',
+  )
+  const card = spawn(inSwitch[0]!, [inSwitch[1]!, nodeBinary, `${repo}/src/kernel/broken-card.ts`, 'port1', 'cardA'], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  try {
+    await once(card.stdout, 'data', { signal: AbortSignal.timeout(10_000) })
+    await cure('k8s-w1', 'inner-checksum')
+    await healthy('k8s-w1')
+    await podsReachEachOther()
+  } finally {
+    card.kill('SIGKILL')
+    await onSwitch('ip link del cardA; ip link set port1 master br1')
+  }
+  await must('k8s-w1', 'twill offload flannel.1 on')
+})
+
+test('doctor --fix --yes mends all that it can, and says what is left', async () => {
+  await must('k8s-w1', 'sysctl -w net.ipv4.conf.cni0.forwarding=0; iptables -P FORWARD DROP; rm /opt/cni/bin/portmap')
+  const { status, stdout, stderr } = await on('k8s-w1', 'twill doctor --fix --yes')
+  await must('k8s-w1', noRules)
+  assert.equal(status, 0, stdout + stderr)
+  assert.match(stdout, /^k8s-w1: nothing is wrong\n/)
+  assert.match(stderr, /forward-drop \(node k8s-w1\)\n {2}iptables/)
+})
+
+test('doctor --fix asks, and does nothing without a yes', async () => {
+  await must('k8s-w1', 'sysctl -w net.ipv4.conf.cni0.forwarding=0')
+  const no = await on('k8s-w1', 'echo n | twill doctor --fix')
+  assert.equal(no.status, 1)
+  assert.match(no.stderr, /Run this\? \[y\/N\]/)
+  const yes = await on('k8s-w1', 'echo y | twill doctor --fix')
+  assert.equal(yes.status, 0, yes.stdout)
+})
+
+test('doctor without the right to look, or with nonsense for an option: status 2', async () => {
+  assert.equal((await on('k8s-w1', 'setpriv --reuid 65534 --clear-groups --bounding-set -all --inh-caps -all twill doctor')).status, 2)
+  assert.equal((await on('k8s-w1', 'twill doctor --colour')).status, 2)
 })
 
 test('all nodes are well in the end', async () => {

@@ -8,6 +8,7 @@ import { createInterface } from 'node:readline/promises'
 import { askCluster } from '#cli/doctor/api.ts'
 import { lookAround, routesTo } from '#cli/doctor/node.ts'
 import { probeForwarding, probePeers } from '#cli/doctor/probe.ts'
+import { cliError } from '#cli/errors.ts'
 import { painter, wrap } from '#cli/table.ts'
 import type { Diagnosis, DoctorDocument } from '#model/doctor.ts'
 import { examine } from '#plan/doctor/checks.ts'
@@ -24,6 +25,8 @@ export interface DoctorOptions {
 
 /** Gathers, judges, reports. @throws {TwillError} when this node cannot be looked at. */
 export async function doctor(o: DoctorOptions): Promise<DoctorDocument> {
+  const uid = process.getuid?.() ?? 0
+  if (uid !== 0) throw cliError.ERR_DOCTOR_NOT_ROOT({ uid })
   const [local, told] = await Promise.all([lookAround({ socket: o.socket }), o.kubeconfig ? askCluster(o.kubeconfig) : {}])
   const known: Facts = { ...local, ...told, probes: [] }
   const place = placeOf(known)

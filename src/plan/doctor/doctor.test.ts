@@ -542,7 +542,12 @@ const cases: { name: string; facts: Facts; want: readonly (readonly [id: string,
   {
     name: 'a checksum that a device spoils',
     facts: { ...healthy, probes: [probe({ checksum: false })] },
-    want: [['inner-checksum', /k8s-w2 is dropped there for its checksum/, 'ethtool -K flannel.1 tx-checksum-ip-generic off']],
+    want: [['inner-checksum', /k8s-w2 is dropped there for its checksum/, 'twill offload flannel.1 off']],
+  },
+  {
+    name: 'the same, with ethtool at hand',
+    facts: { ...healthy, files: { ...files, programs: ['ethtool'] }, probes: [probe({ checksum: false })] },
+    want: [['inner-checksum', /k8s-w2/, 'ethtool -K flannel.1 tx-checksum-ip-generic off']],
   },
 ]
 for (const { name, facts, want } of cases) {

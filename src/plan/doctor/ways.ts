@@ -158,8 +158,8 @@ export function brokenChecksums({ probes, files: { programs } }: Facts, { node, 
       subject: `node ${node}`,
       where: `checksum offload of ${tunnel.name}`,
       text: `UDP through the tunnel to ${broken.map((probe) => probe.node).join(', ')} is dropped there for its checksum; without one it passes`,
-      remedy: `Let the kernel fill in checksums before the tunnel.${programs.includes('ethtool') ? '' : ' ethtool is not on this machine: install it.'}`,
-      fix: [`ethtool -K ${tunnel.name} tx-checksum-ip-generic off`],
+      remedy: `Let the kernel fill in checksums before the tunnel. It lasts until ${tunnel.name} is made anew; the cure is a driver or a virtual switch that can do it.`,
+      fix: [programs.includes('ethtool') ? `ethtool -K ${tunnel.name} tx-checksum-ip-generic off` : `twill offload ${tunnel.name} off`],
     }),
   ]
 }
