@@ -82,7 +82,8 @@ function frontendItems(frontend: Frontend, { affinitySeconds }: Service, slices:
 function rememberItems({ kind, family }: Frontend, seconds: number, key: readonly string[], targets: readonly Target[]): Item[] {
   const suffix = suffixOf(family)
   if (kind === 'address') return [element(`affinity-${seconds}-${suffix}`, key)]
-  return targets.map((to) => element(`affinity-nodeport-${seconds}-${suffix}`, [to.ip, String(to.port), ...key]))
+  const reached = targets.map((to) => element(`affinity-nodeport-${seconds}-${suffix}`, [to.ip, String(to.port), ...key]))
+  return [element('affinity-nodeports', key), ...reached]
 }
 
 /** What session affinity of `service` needs. */

@@ -380,6 +380,23 @@ test('session affinity: a client keeps its endpoint, by address and by node port
   for (const f of families) assert.deepEqual(remembered(f), [], 'no affinity any more')
 })
 
+test('session affinity: what is remembered of a service that went while no agent ran leads nobody anywhere', async () => {
+  const ways = (f: Net) =>
+    [
+      { protocol: 'tcp', to: f.clusterIp, port: 80 },
+      { protocol: 'tcp', to: f.uplink, port: NODE_PORT },
+    ] as const
+  await want([...stickyBase(), ...serviceItems(sticky, slices(at('b')))])
+  for (const f of families) for (const way of ways(f)) assert.match(await probes.get('a')!.ask(way), /^b /)
+  // The next agent finds another service in its place: what it forgets, it never knew.
+  const next = [...stickyBase(), ...serviceItems(exposed, slices(at('c')))]
+  for (const [key, item] of present) if (item.kind === 'flows' && item.memory !== 'conntrack') present.delete(key)
+  await want(next)
+  for (const f of families) assert.equal(remembered(f).length, 2)
+  for (const f of families) for (const way of ways(f)) assert.match(await probes.get('a')!.ask(way), /^c /)
+  for (const f of families) run('nft', 'flush', 'map', 'inet', 'twill', `affinity-ipv${f.number}`)
+})
+
 test('session affinity: an endpoint on the node itself; a new connection starts the time anew; it ends', async () => {
   const onNode = slices((f) => f.uplink, at('b'))
   await want([...stickyBase(2), ...serviceItems({ ...sticky, affinitySeconds: 2 }, onNode)])

@@ -192,6 +192,7 @@ const cases: readonly { name: string; service?: Service; slices: readonly Endpoi
       E('nodeport-ipv4 { tcp . 30080 : goto endpoints-1 }'),
       E('nodeport-0-ipv4 { tcp . 30080 : 10.244.2.2 . 8080 }'),
       E('nodeport-masquerade { tcp . 30080 }'),
+      E('affinity-nodeports { tcp . 30080 }'),
       E('affinity-nodeport-10800-ipv4 { 10.244.2.2 . 8080 . tcp . 30080 }'),
       'flows in inet twill affinity-ipv4 tcp 0.0.0.0 . 30080 lead to 10.244.2.2 . 8080',
     ],

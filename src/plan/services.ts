@@ -3,6 +3,7 @@
  *
  *     services-prerouting (all others), services-output (the node itself) → services
  *       affinity-ipv4    map   client . address . protocol . port : the endpoint that the client had before        dnat
+ *                        (asked for services that have affinity: sets affinity-SECONDS-ipv4, affinity-nodeports)
  *       service-ipv4     map   address . protocol . port → goto endpoints-N, N = number of endpoints
  *       nodeport-ipv4    map             protocol . port → the same, if the destination is an address of the node
  *     endpoints-N              numgen random mod N vmap @endpoint-index → goto endpoint-I
@@ -61,9 +62,7 @@ export function serviceBase(affinities: readonly Affinity[] = []): Item[] {
     ]),
     chain('services', [
       `meta l4proto . th dport @nodeport-masquerade fib daddr type local meta mark set meta mark | ${MARK}`,
-      ...familiesOf(affinities).map(
-        ({ ip, suffix }) => `dnat ${ip} to ${ip} saddr . ${ip} daddr . meta l4proto . th dport map @affinity-${suffix}`,
-      ),
+      ...recallRules(affinities),
       ...families.map(({ ip, suffix }) => `${ip} daddr . meta l4proto . th dport vmap @service-${suffix}`),
       'fib daddr type local jump nodeports',
     ]),
@@ -92,12 +91,13 @@ export function serviceBase(affinities: readonly Affinity[] = []): Item[] {
  * of registers.)
  */
 function affinityItems(affinities: readonly Affinity[]): Item[] {
-  const sorted = affinities.toSorted((a, b) => a.family - b.family || a.seconds - b.seconds)
+  const sorted = inOrder(affinities)
   return [
     ...familiesOf(affinities).map(({ suffix, address }) => ({
       ...map(`affinity-${suffix}`, [address, address, 'inet_proto', 'inet_service'], [address, 'inet_service']),
       dynamic: { size: AFFINITY_SIZE },
     })),
+    map('affinity-nodeports', ['inet_proto', 'inet_service']),
     ...sorted.flatMap(({ family, seconds }) => {
       const { suffix, address } = wordsOf(family)
       return [
@@ -123,6 +123,24 @@ function affinityItems(affinities: readonly Affinity[]): Item[] {
   ]
 }
 
+/** Asks the memory, for what has affinity now: what is remembered of a service that is gone leads nobody anywhere. */
+function recallRules(affinities: readonly Affinity[]): string[] {
+  const recall = (family: Family): string => {
+    const { ip, suffix } = wordsOf(family)
+    return `dnat ${ip} to ${ip} saddr . ${ip} daddr . meta l4proto . th dport map @affinity-${suffix}`
+  }
+  return [
+    ...inOrder(affinities).map(({ family, seconds }) => {
+      const { ip, suffix } = wordsOf(family)
+      return `${ip} daddr . meta l4proto . th dport @affinity-${seconds}-${suffix} ${recall(family)}`
+    }),
+    ...[...new Set(inOrder(affinities).map(({ family }) => family))].map(
+      (family) => `meta l4proto . th dport @affinity-nodeports fib daddr type local ${recall(family)}`,
+    ),
+  ]
+}
+
+const inOrder = (affinities: readonly Affinity[]): Affinity[] => affinities.toSorted((a, b) => a.family - b.family || a.seconds - b.seconds)
 const wordsOf = (family: Family): (typeof families)[number] => families[family === 4 ? 0 : 1]
 const familiesOf = (affinities: readonly Affinity[]): (typeof families)[number][] =>
   [...new Set(affinities.map(({ family }) => family))].toSorted().map(wordsOf)
