@@ -79,13 +79,29 @@ export class KindStore<T> {
 
   /** An ADDED or MODIFIED event. */
   put(raw: unknown): void {
-    const read = this.#read(raw, this.bad)
-    if (!read || !this.#isNews(read.key, read.meta.resourceVersion)) return
-    this.#versions.set(read.key, read.meta.resourceVersion)
-    this.#tombstones.delete(read.key)
+    const bad = new Map<string, Finding>()
+    const read = this.#read(raw, bad)
+    if (!read) {
+      for (const [key, finding] of bad) this.bad.set(key, finding)
+      return
+    }
+    const { key, meta, record } = read
+    if (!this.#isNews(key, meta.resourceVersion)) return
+    this.#versions.set(key, meta.resourceVersion)
+    this.#tombstones.delete(key)
+    this.#judge(key, bad.get(key))
+    // Of a bad object the former record stays.
     if (read.bad) return
-    if (read.record === undefined) this.#remove(read.key)
-    else this.#set(read.key, read.record)
+    if (record === undefined) this.#remove(key)
+    else this.#set(key, record)
+  }
+
+  /** What is wrong with an object now; that it changed is news, also where the record did not. */
+  #judge(key: string, finding: Finding | undefined): void {
+    if (this.bad.get(key)?.text === finding?.text) return
+    if (finding) this.bad.set(key, finding)
+    else this.bad.delete(key)
+    this.#touch(`object ${key}`)
   }
 
   /** A DELETED event. */

@@ -7,7 +7,7 @@ export interface Loop {
   readonly bell: Bell
   readonly clock: Clock
   readonly signal: AbortSignal
-  /** After a pass with failures the next comes this soon, then ever later. */
+  /** After a pass with failures the next comes this soon, then ever later, half a minute at most. */
   readonly retryMs: number
   /** How long the loop sleeps at most. */
   readonly resyncMs: number
@@ -16,6 +16,9 @@ export interface Loop {
   /** `resync`: the slow timer rang, not the bell. @returns how many operations failed. */
   pass(rung: ReadonlySet<string>, resync: boolean): Promise<number>
 }
+
+/** Whatever failed is tried again within this: what fails for good must not make the rest wait. */
+const MAX_RETRY_MS = 30_000
 
 /** Runs passes until `signal` aborts. */
 export async function reconcile({ bell, clock, signal, retryMs, resyncMs, settleMs, pass }: Loop): Promise<void> {
@@ -27,7 +30,7 @@ export async function reconcile({ bell, clock, signal, retryMs, resyncMs, settle
     if (resync) dueMs = clock.now() + resyncMs
     failures = (await pass(rung, resync)) === 0 ? 0 : failures + 1
     const untilDueMs = Math.max(0, dueMs - clock.now())
-    const waitMs = failures === 0 ? untilDueMs : Math.min(untilDueMs, backoffMs(failures, { firstMs: retryMs, maxMs: resyncMs }, clock))
+    const waitMs = failures === 0 ? untilDueMs : Math.min(untilDueMs, backoffMs(failures, { firstMs: retryMs, maxMs: MAX_RETRY_MS }, clock))
     rung = await bell.wait(waitMs, clock, signal)
     if (rung.size > 0) {
       await clock.sleep(settleMs, signal)

@@ -76,6 +76,13 @@ export class Desired {
 
   #claim(key: string, owner: string, item: Item | undefined): void {
     const before = this.#claims.get(key) ?? []
+    if (before.length === 0 || (before.length === 1 && before[0]!.owner === owner)) {
+      // Nearly every key has one claimant, who contests nothing.
+      if (item) this.#claims.set(key, [{ owner, item }])
+      else this.#claims.delete(key)
+      this.#dirty.add(key)
+      return
+    }
     const after = before.filter((claim) => claim.owner !== owner)
     if (item) after.push({ owner, item })
     after.sort((a, b) => (a.owner < b.owner ? -1 : 1))

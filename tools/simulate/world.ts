@@ -5,6 +5,7 @@
  */
 import { type Log, silentLog } from '#base/log.ts'
 import { openCluster } from '#cluster/cluster.ts'
+import type { Flags } from '#config/flags.ts'
 import { parseNetConf } from '#config/net-conf.ts'
 import { parseCommandLine } from '#config/parse.ts'
 import { Agent } from '#daemon/agent.ts'
@@ -22,13 +23,16 @@ const SUBNETS = ['10.244.0.0/24', '10.244.2.0/24', '10.244.3.0/24', '10.244.4.0/
 const NAMES = ['k8s-ctr', 'k8s-w2', 'k8s-w3', 'k8s-w4', 'k8s-w5', 'k8s-w6']
 const SUBNET_FILE = '/sim/subnet.env'
 const CONFLIST = '/sim/10-flannel.conflist'
-/** Longer than all back-offs (30 s; 60 s for a feud) and a comparison with the kernel (60 s). */
+/** Longer than all back-offs (30 s; 60 s for a feud), and a comparison with the kernel where there is one (60 s). */
 const PEACE_MS = 130_000
 
-const FLAGS = parseCommandLine(
-  ['--kube-subnet-mgr', '--ip-masq', '--iface=eth1', `--subnet-file=${SUBNET_FILE}`, '--resync-seconds=60'],
-  {},
-).flags
+const flagsWith = (resyncSeconds: number): Flags =>
+  parseCommandLine(
+    ['--kube-subnet-mgr', '--ip-masq', '--iface=eth1', `--subnet-file=${SUBNET_FILE}`, `--resync-seconds=${resyncSeconds}`],
+    {},
+  ).flags
+/** Most agents get no help from the slow comparison: what they are told, and their own retries, must do. */
+const FLAGS = [flagsWith(3600), flagsWith(3600), flagsWith(60)]
 const confs = new Map(
   (['vxlan', 'direct', 'host-gw'] as const).map((mode) => {
     const backend = mode === 'host-gw' ? { Type: 'host-gw' } : { Type: 'vxlan', DirectRouting: mode === 'direct' }
@@ -81,6 +85,7 @@ export class World {
   life: Life | undefined
   agent: Agent | undefined
   linkUp = true
+  readonly #flags: Flags
   readonly #trace: ((line: string) => void) | undefined
   readonly #happened = new Set<string>()
   #lives = 0
@@ -99,6 +104,7 @@ export class World {
   constructor(seed: number, trace?: (line: string) => void) {
     this.#trace = trace
     this.chance = new Chance(seed)
+    this.#flags = this.chance.one(FLAGS)
     this.mode = this.chance.one(['vxlan', 'vxlan', 'direct', 'host-gw'])
     this.api = new SimApi(this.clock, this.chance, ({ name, resourceVersion }) => this.#hear(name, Number(resourceVersion)))
     this.api.trace = (line) => this.trace(line)
@@ -283,7 +289,7 @@ export class World {
       life,
     )
     const agent = new Agent({
-      flags: FLAGS,
+      flags: this.#flags,
       conf: confs.get(this.mode)!,
       prefix: PREFIX,
       env: { NODE_NAME: OWN },
