@@ -237,6 +237,12 @@ const cases: readonly Case[] = [
     ],
   },
   {
+    name: 'a route deleted (agent stopped: it would repair it)',
+    ids: ['missing-route', 'agent-stopped'],
+    node: 'k8s-ctr',
+    broken: [stopAgent, 'ip route del 10.244.1.0/24'],
+  },
+  {
     name: 'Docker drops by the policy of FORWARD',
     ids: ['forward-drop'],
     node: 'k8s-w1',

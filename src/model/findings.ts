@@ -130,6 +130,10 @@ export const findingTable = {
     what: 'packets of full size get lost between two nodes',
     why: 'Small packets pass and large ones vanish without an ICMP message: connections open, and hang at the first real answer.',
   },
+  'missing-route': {
+    what: "packets to a peer's pods do not take the way to that peer",
+    why: 'Its pods are not reached: the default route takes what is meant for them out of the cluster.',
+  },
   'stale-vtep': {
     what: 'neighbor or FDB entries of the tunnel lead to the wrong node',
     why: "Packets to that peer's pods arrive at another machine or carry a MAC that it drops.",

@@ -104,12 +104,12 @@ async function lookIntoKernel(kernel: Kernel, devices: string[], links: readonly
   }
 }
 
-/** The device that a packet to each of `ips` would leave by. */
-export async function routesTo(ips: readonly string[]): Promise<Readonly<Record<string, string>>> {
+/** The way of a packet to each of `ips`. */
+export async function routesTo(ips: readonly string[]): Promise<KernelFacts['routes']> {
   const kernel = await openLinux()
   try {
-    const found = await Promise.all(ips.map(async (ip) => [ip, (await kernel.routeTo(ip))?.dev] as const))
-    return Object.fromEntries(found.filter((one): one is readonly [string, string] => one[1] !== undefined))
+    const found = await Promise.all(ips.map(async (ip) => [ip, await kernel.routeTo(ip)] as const))
+    return Object.fromEntries(found.filter((one): one is [string, NonNullable<(typeof one)[1]>] => one[1] !== undefined))
   } finally {
     await kernel.close()
   }

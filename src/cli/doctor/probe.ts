@@ -56,7 +56,10 @@ async function answers(to: string, bytes?: number, timeoutMs = ANSWER_MS): Promi
 async function probePeer(facts: Known, place: Place, peer: Peer): Promise<PeerProbe> {
   const vtep = addressOf(peer.subnet)
   const found = { node: peer.node, publicIp: peer.publicIp, vtep, culprits: [] }
-  if (!place.tunnel) return { ...found, underlay: await answers(peer.publicIp), tunnel: true }
+  if (!place.tunnel) {
+    const underlay = await answers(peer.publicIp)
+    return { ...found, underlay, tunnel: underlay }
+  }
   const [underlay, tunnel] = await Promise.all([answers(peer.publicIp), answers(vtep)])
   if (tunnel) return { ...found, underlay: true, tunnel, ...(await largestThrough(vtep, place.podMtu)), ...(await checksumThrough(vtep)) }
   return { ...found, underlay, tunnel, ...(underlay && (await oneWay(facts, place, peer, vtep))) }

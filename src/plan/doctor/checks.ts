@@ -4,7 +4,7 @@ import { agentDown, agentsWord, versionSkew } from '#plan/doctor/agent.ts'
 import { addresses, apiTrouble, duplicatePublicIps, otherCnis, podCidrs, sharedNodeIps, unenforcedPolicies } from '#plan/doctor/cluster.ts'
 import type { Facts } from '#plan/doctor/facts.ts'
 import { conflists, leakedAddresses, missingPlugins } from '#plan/doctor/files.ts'
-import { bridgeUnseen, forwardingOff, mtuMismatch, staleVteps, strictReversePath, uplinkDown } from '#plan/doctor/kernel.ts'
+import { bridgeUnseen, forwardingOff, missingRoutes, mtuMismatch, staleVteps, strictReversePath, uplinkDown } from '#plan/doctor/kernel.ts'
 import { type Place, placeOf } from '#plan/doctor/place.ts'
 import { blackHoles, brokenChecksums, forwardDrops, silentPeers } from '#plan/doctor/ways.ts'
 
@@ -26,6 +26,7 @@ const checks: readonly Check[] = [
   bridgeUnseen,
   strictReversePath,
   mtuMismatch,
+  missingRoutes,
   staleVteps,
   forwardDrops,
   silentPeers,

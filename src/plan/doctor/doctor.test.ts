@@ -91,7 +91,7 @@ const kernel: Facts['kernel'] = {
   neighbors: [neighbor],
   fdb: [fdb],
   sysctls: { 'net/ipv4/ip_forward': '1', 'net/bridge/bridge-nf-call-iptables': '1', 'net/ipv4/conf/all/rp_filter': '0' },
-  routes: { '192.168.10.102': 'eth1', '10.244.2.254': 'flannel.1', '10.244.1.254': 'cni0' },
+  routes: { '192.168.10.102': { dev: 'eth1' }, '10.244.2.254': { dev: 'flannel.1', via: '10.244.2.0' }, '10.244.1.254': { dev: 'cni0' } },
 }
 const files: Facts['files'] = {
   subnetEnv: { path: '/run/flannel/subnet.env', network: '10.244.0.0/16', subnet: '10.244.1.1/24', mtu: 1450 },
@@ -198,7 +198,7 @@ const cases: { name: string; facts: Facts; want: readonly (readonly [id: string,
         lease: { ...status.lease!, publicIp: '10.0.2.15' },
         interface: { name: 'eth0', address: '10.0.2.15', mtu: 1500, why: 'the default route uses it' },
       },
-      kernel: { ...kernel, fdb: [{ ...fdb, vtep: '10.0.2.15' }], routes: {} },
+      kernel: { ...kernel, fdb: [{ ...fdb, vtep: '10.0.2.15' }] },
       cluster: cluster({ nodes: [node({}, { 'public-ip': '10.0.2.15' }), peer({}, { 'public-ip': '10.0.2.15' })] }),
     },
     want: [
@@ -315,7 +315,11 @@ const cases: { name: string; facts: Facts; want: readonly (readonly [id: string,
     name: 'strict filtering, and the way back is another',
     facts: {
       ...sysctl({ 'net/ipv4/conf/all/rp_filter': '1', 'net/ipv4/conf/eth1/rp_filter': '0' }),
-      kernel: { ...kernel, sysctls: { ...kernel.sysctls, 'net/ipv4/conf/all/rp_filter': '1' }, routes: { '192.168.10.102': 'eth0' } },
+      kernel: {
+        ...kernel,
+        sysctls: { ...kernel.sysctls, 'net/ipv4/conf/all/rp_filter': '1' },
+        routes: { ...kernel.routes, '192.168.10.102': { dev: 'eth0', via: '10.0.2.2' } },
+      },
     },
     want: [['rp-filter-strict', /come in by eth1, the route back to it leaves by eth0/, 'sysctl -w net/ipv4/conf/eth1/rp_filter=2']],
   },
@@ -331,6 +335,36 @@ const cases: { name: string; facts: Facts; want: readonly (readonly [id: string,
     name: 'the uplink is down',
     facts: { ...healthy, host: { ...vagrantHost, links: vagrantHost.links.map((link) => ({ ...link, up: link.name !== 'eth1' })) } },
     want: [['interface-down', /eth1/, 'ip link set dev eth1 up']],
+  },
+  {
+    name: 'a route that is gone: the default route takes its packets',
+    facts: { ...healthy, kernel: { ...kernel, routes: { ...kernel.routes, '10.244.2.254': { dev: 'eth0', via: '10.0.2.2' } } } },
+    want: [
+      ['missing-route', /leaves by eth0 via 10\.0\.2\.2/, 'ip route replace 10.244.2.0/24 via 10.244.2.0 dev flannel.1 onlink proto 84'],
+    ],
+  },
+  {
+    name: 'host-gw beside a tunnel device of before, and the route is gone',
+    facts: {
+      ...healthy,
+      status: { ...status, backend: { type: 'host-gw', mtu: 1500 } },
+      kernel: {
+        ...kernel,
+        links: [],
+        neighbors: [],
+        fdb: [],
+        routes: { ...kernel.routes, '10.244.2.254': { dev: 'eth0', via: '10.0.2.2' } },
+      },
+    },
+    want: [['missing-route', /k8s-w2/, 'ip route replace 10.244.2.0/24 via 192.168.10.102 dev eth1 proto 84']],
+  },
+  {
+    name: 'a peer that is routed to directly has no entries of the tunnel, and needs none',
+    facts: {
+      ...healthy,
+      kernel: { ...kernel, neighbors: [], fdb: [], routes: { ...kernel.routes, '10.244.2.254': { dev: 'eth1', via: '192.168.10.102' } } },
+    },
+    want: [],
   },
   {
     name: 'a VTEP that moved',

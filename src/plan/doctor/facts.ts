@@ -38,7 +38,7 @@ export interface KernelFacts {
   /** By path below /proc/sys; absent where there is none. */
   readonly sysctls: Readonly<Record<string, string>>
   /** What a route lookup gives for each address that was asked about. */
-  readonly routes: Readonly<Record<string, string>>
+  readonly routes: Readonly<Record<string, { readonly dev: string; readonly via?: string }>>
 }
 
 export interface FileFacts {

@@ -1,5 +1,7 @@
 /** What is wrong with this node's kernel settings and devices. */
 import type { Diagnosis } from '#model/doctor.ts'
+import { TWILL_ROUTE_PROTOCOL } from '#model/kernel.ts'
+import { addressOf } from '#net/ip.ts'
 import { diagnosis } from '#plan/doctor/diagnosis.ts'
 import type { Facts } from '#plan/doctor/facts.ts'
 import type { Place } from '#plan/doctor/place.ts'
@@ -80,14 +82,14 @@ export function strictReversePath({ kernel: { sysctls, routes } }: Facts, { node
   ]
   const strict = (dev: string): boolean =>
     Math.max(Number(sysctls['net/ipv4/conf/all/rp_filter'] ?? 0), Number(sysctls[`net/ipv4/conf/${dev}/rp_filter`] ?? 0)) === 1
-  const hurt = expected.filter(({ dev, source }) => strict(dev) && routes[source] !== undefined && routes[source] !== dev)
+  const hurt = expected.filter(({ dev, source }) => strict(dev) && routes[source] !== undefined && routes[source].dev !== dev)
   return [...new Set(hurt.map(({ dev }) => dev))].map((dev) => {
     const { source } = hurt.find((one) => one.dev === dev)!
     const path = `net/ipv4/conf/${dev}/rp_filter`
     return diagnosis('rp-filter-strict', {
       subject: `node ${node}`,
       where: `sysctl ${path}`,
-      text: `Packets from ${source} come in by ${dev}, the route back to it leaves by ${routes[source]}: rp_filter 1 (strict) drops them`,
+      text: `Packets from ${source} come in by ${dev}, the route back to it leaves by ${routes[source]!.dev}: rp_filter 1 (strict) drops them`,
       remedy: 'Loose filtering (2) accepts a source that any interface leads to. Or mend the route, if it is not meant.',
       fix: [set(path, '2')],
     })
@@ -127,11 +129,32 @@ export function mtuMismatch({ files }: Facts, { node, tunnel, uplink }: Place): 
   return found
 }
 
+/** Packets to a peer's pods go into the tunnel, or straight to the peer (host-gw, DirectRouting); anything else leads astray. */
+export function missingRoutes({ kernel: { routes } }: Facts, { node, tunnel, uplink, subnet, peers }: Place): Diagnosis[] {
+  if (!uplink || subnet === undefined) return []
+  return peers.flatMap((peer) => {
+    const way = routes[hostIn(peer.subnet)]
+    if (way?.via === peer.publicIp || (tunnel && way?.dev === tunnel.name) || peer.subnet === subnet) return []
+    const found = way === undefined ? 'is dropped' : `leaves by ${way.dev}${way.via === undefined ? '' : ` via ${way.via}`}`
+    const wanted = tunnel ? `via ${addressOf(peer.subnet)} dev ${tunnel.name} onlink` : `via ${peer.publicIp} dev ${uplink.name}`
+    return [
+      diagnosis('missing-route', {
+        subject: `peer ${peer.node}`,
+        where: `the routing table of ${node}`,
+        text: `What is sent to ${peer.subnet}, the pods of ${peer.node}, ${found}`,
+        remedy: 'A running agent puts this right by itself: if it does not, see the findings about the agent.',
+        fix: [`ip route replace ${peer.subnet} ${wanted} proto ${TWILL_ROUTE_PROTOCOL}`],
+      }),
+    ]
+  })
+}
+
 export function staleVteps({ kernel }: Facts, { node, tunnel, peers }: Place): Diagnosis[] {
   if (!tunnel) return []
   return peers.flatMap(({ node: peer, subnet, publicIp, mac }) => {
-    if (mac === undefined) return []
-    const ip = subnet.slice(0, subnet.indexOf('/'))
+    const direct = kernel.routes[hostIn(subnet)]?.via === publicIp
+    if (mac === undefined || direct) return []
+    const ip = addressOf(subnet)
     const neighbor = kernel.neighbors.find((one) => one.ip === ip && one.dev === tunnel.name)
     const entry = kernel.fdb.find((one) => one.mac === mac && one.dev === tunnel.name)
     const wrongNeighbor = neighbor?.mac !== mac

@@ -29,7 +29,9 @@ export interface Peer {
 export function placeOf(facts: Facts): Place {
   const { status, kernel, files, host, cluster, hostname } = facts
   const node = status?.node?.name ?? hostname
-  const tunnel = kernel.links.find((link) => link.type === 'vxlan' && (status?.backend?.device ?? link.name) === link.name)
+  const tunnel = kernel.links.find(
+    (link) => link.type === 'vxlan' && (status?.backend === undefined || status.backend.device === link.name),
+  )
   const own = cluster?.nodes.find(({ name }) => name === node)
   const env = files.subnetEnv
   const subnet = status?.lease?.subnet ?? (env && canonicalNetwork(env.subnet)) ?? own?.podCIDRs[0]
