@@ -23,6 +23,7 @@ import { podNameOf } from '#cni/network.ts'
 import { addressesOn, parsePortMap } from '#cni/portmap.ts'
 import { type CniResult, parseResult } from '#cni/result.ts'
 import type { CniVersion } from '#cni/version.ts'
+import type { ReferencePorts } from '#model/pod.ts'
 import { addressOf, prefixOf } from '#net/ip.ts'
 
 export interface AdoptOptions {
@@ -30,6 +31,7 @@ export interface AdoptOptions {
   readonly hostPorts: HostPorts
   readonly kernel: PodKernel
   readonly removeReferenceRules: RemoveReferenceRules
+  readonly listReferencePorts: () => Promise<readonly ReferencePorts[]>
   readonly log: Log
   /** libcni's cache: /var/lib/cni/results. */
   readonly resultsDir: string
@@ -75,6 +77,9 @@ export async function adopt(o: AdoptOptions): Promise<Entry[]> {
       )
     }
   }
+  await adoptSavedPorts(o).catch((error: unknown) =>
+    o.log.warn({ err: messageOf(error) }, 'the hostPorts in the rules of the reference portmap stay there, until DEL'),
+  )
   return entries
 }
 
@@ -124,7 +129,8 @@ async function entryOf(cached: Cached, o: AdoptOptions): Promise<Entry | undefin
   const own = ips.filter((ip) => ip.interface === index)
   if (!pod?.mac || !host?.mac || own.length === 0 || (await macOnNode(o.kernel, host.name)) !== host.mac) return undefined
   const dataDir = ipamDataDir(bridge.ipam, o.networksDir)
-  if (!own.every(({ address }) => holds(`${dataDir}/${cached.network}/${addressOf(address)}`, cached.containerId))) return undefined
+  const holds = (ip: string): boolean => readHeld(`${dataDir}/${cached.network}/${ip}`)[0] === cached.containerId
+  if (!own.every(({ address }) => holds(addressOf(address)))) return undefined
   const podName = podNameOf(cached.args)
   return {
     dataDir,
@@ -149,9 +155,21 @@ async function entryOf(cached: Cached, o: AdoptOptions): Promise<Entry | undefin
   }
 }
 
-/** True if host-local's file at `path` says that the address is the container's. */
-const holds = (path: string, containerId: string): boolean =>
-  existsSync(path) && readFileSync(path, 'utf8').trim().split('\r\n')[0] === containerId
+/** Container ID and interface in host-local's file at `path`; nothing if there is none. */
+const readHeld = (path: string): string[] => (existsSync(path) ? readFileSync(path, 'utf8').trim().split('\r\n') : [])
+
+/** hostPorts of which only the reference portmap's rules tell: the cache is gone, or of an old form. */
+async function adoptSavedPorts(o: AdoptOptions): Promise<void> {
+  for (const ports of await o.listReferencePorts()) {
+    const ip = addressOf(ports.addresses[0]!)
+    const [containerId, ifname = 'eth0'] = readHeld(`${o.networksDir}/${ports.network}/${ip}`)
+    const dev = containerId === ports.containerId ? await o.kernel.deviceTo(ip) : undefined
+    if (dev === undefined) continue
+    await o.hostPorts.add({ ...ports, ifname, dev })
+    await o.removeReferenceRules({ ...ports, ifname })
+    o.log.info({ containerId, ifname }, 'took over hostPorts')
+  }
+}
 
 /** Ours first, then theirs go: the ports are open all the while. */
 async function adoptPorts(cached: Cached, { attachment }: Entry, o: AdoptOptions): Promise<void> {

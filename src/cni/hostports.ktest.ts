@@ -77,6 +77,7 @@ class Life {
       networksDir: join(root, 'networks'),
       resultsDir: join(root, 'results'),
       removeReferenceRules: (key) => life.#reference.remove(key),
+      listReferencePorts: () => life.#reference.list(),
     })
     await life.pass(true)
     return life
@@ -333,4 +334,18 @@ test('pods that the reference plugins made before are taken over with their host
   await ask('flannel', 'DEL', 'b', stock)
   assert.ok(freed())
   assert.doesNotMatch(run('ip', 'link'), /veth/)
+})
+
+test('without a cache the hostPorts are read from the rules of the reference portmap', { skip }, async () => {
+  await life.end()
+  referencePod('a', 8087)
+  rmSync(join(root, 'results'), { recursive: true })
+  life = await Life.begin()
+  assert.ok(!/CNI-DN-/.test(nat()), nat())
+  assert.equal(await reach(8087), `a ${GATEWAY}`)
+  assert.equal(await reach(8087, { protocol: 'udp' }), `a ${GATEWAY}`)
+  assert.deepEqual(life.server!.attachments(), [])
+  await del('a', 8087)
+  assert.equal(await reach(8087), 'ECONNREFUSED')
+  assert.ok(freed())
 })

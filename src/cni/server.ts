@@ -25,7 +25,7 @@ import { replayDeletes } from '#cni/queue.ts'
 import { parseRequest } from '#cni/request.ts'
 import type { TakeLock } from '#cni/store.ts'
 import { Turns } from '#cni/turns.ts'
-import type { Attachment, CniAnswer } from '#model/pod.ts'
+import type { Attachment, CniAnswer, ReferencePorts } from '#model/pod.ts'
 
 export interface CniServerOptions {
   /** Directory of the socket, the delete queue and the journal: /run/twill. */
@@ -37,6 +37,8 @@ export interface CniServerOptions {
   readonly flannel?: FlannelPaths
   /** Absent: nothing is looked for. */
   readonly removeReferenceRules?: RemoveReferenceRules
+  /** hostPorts in the reference portmap's rules. Absent: nothing is looked for. */
+  readonly listReferencePorts?: () => Promise<readonly ReferencePorts[]>
   /** host-local's directory; /var/lib/cni/networks. */
   readonly networksDir?: string
   /** libcni's cache, which tells of pods that the reference plugins made; /var/lib/cni/results. */
@@ -90,6 +92,7 @@ export async function startCniServer(o: CniServerOptions): Promise<CniServer> {
     hostPorts,
     kernel,
     removeReferenceRules,
+    listReferencePorts: o.listReferencePorts ?? (() => Promise.resolve([])),
     log,
     resultsDir: o.resultsDir ?? '/var/lib/cni/results',
     flannelDir: flannel.dataDir,

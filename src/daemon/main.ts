@@ -135,6 +135,7 @@ async function openDoor(flags: Flags, log: Log, kernel: Parameters<NonNullable<A
     log,
     flannel: { subnetFile: flags['subnet-file'], dataDir: '/var/lib/cni/flannel' },
     removeReferenceRules: (key) => reference.remove(key),
+    listReferencePorts: () => reference.list(),
   })
   return { count: () => server.attachments().length, close: () => server.close().finally(() => reference.close()) }
 }

@@ -79,7 +79,7 @@ export const kernelError = errorTable({
   },
   ERR_REFERENCE_RULES: {
     text: (d: { containerId: string; reason: string }) =>
-      `Cannot remove the iptables or nft rules that the reference plugins made for container ${d.containerId}: ${d.reason}`,
+      `Cannot handle the iptables or nft rules that the reference plugins made for container ${d.containerId}: ${d.reason}`,
     remedy:
       'The runtime repeats DEL. If it stays, see `iptables-save -t nat` for the chains CNI-DN-…, and whether another program holds them.',
   },

@@ -14,8 +14,10 @@ import { execFile } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { kernelError } from '#kernel/errors.ts'
+import { savedPorts } from '#kernel/reference-save.ts'
 import { NETLINK_NETFILTER, NetlinkSocket, type Reply } from '#kernel/socket.ts'
 import type { NftFamily } from '#model/kernel.ts'
+import type { ReferencePorts } from '#model/pod.ts'
 import { NLM_F_ACK, type Request } from '#wire/netlink.ts'
 import { decodeForeignRule, deleteRule, type ForeignRule } from '#wire/nftables/foreign.ts'
 import * as nft from '#wire/nftables/messages.ts'
@@ -53,6 +55,8 @@ export function chainsOf({ network, containerId }: Pick<ContainerKey, 'network' 
   return ['CNI-DN-', 'CNI-SN-', 'CNI-'].map((prefix) => `${prefix}${hash}`.slice(0, 28))
 }
 
+const isThere = (reply: Reply | undefined): boolean => (reply?.messages.length ?? 0) > 0
+
 export class ReferenceRules {
   readonly #socket: NetlinkSocket
 
@@ -69,6 +73,21 @@ export class ReferenceRules {
     return this.#socket.close()
   }
 
+  /** The hostPorts that the iptables backend's rules hold. Starts iptables-save, and only where there is such a chain.
+   * @throws {TwillError} ERR_REFERENCE_RULES where that tool is missing */
+  async list(): Promise<ReferencePorts[]> {
+    const replies = await this.#socket.request(natTables.map(({ family, table }) => nft.getChain(family, table, 'CNI-HOSTPORT-DNAT')))
+    const nftTools = replies.some(isThere) ? ['iptables-nft-save', 'ip6tables-nft-save'] : []
+    const oldTools = legacyTools.filter(isLoaded).map(({ tool }) => `${tool}-save`)
+    const all: ReferencePorts[] = []
+    for (const tools of [nftTools, oldTools]) {
+      const saved: string[] = []
+      for (const tool of tools) saved.push(await run('any', tool, ['-t', 'nat']))
+      all.push(...savedPorts(...saved))
+    }
+    return all
+  }
+
   /** Removes what is there for `key`; nothing is a success.
    * @returns How many chains and rules it found.
    * @throws {TwillError} ERR_REFERENCE_RULES */
@@ -83,7 +102,6 @@ export class ReferenceRules {
       ...chains.map(({ family, table, name }) => nft.getChain(family, table, name)),
       ...commentTables.map(({ family, table }) => nft.getTable(family, table)),
     ])
-    const isThere = (reply: Reply | undefined): boolean => (reply?.messages.length ?? 0) > 0
     const found = chains.filter((_, i) => isThere(replies[i]))
     const tables = commentTables.filter((_, i) => isThere(replies[chains.length + i]))
     const rules = await this.#rulesOf([...natTables.filter(({ family }) => found.some((chain) => chain.family === family)), ...tables])
@@ -116,12 +134,13 @@ export class ReferenceRules {
 /** The same in xtables' own tables, where the node has them. */
 async function removeLegacy(key: ContainerKey): Promise<number> {
   let removed = 0
-  for (const { loaded, tool } of legacyTools) {
-    if (!readOrEmpty(loaded).split('\n').includes('nat')) continue
-    const saved = await run(key, `${tool}-save`, ['-t', 'nat'])
+  for (const each of legacyTools) {
+    const { tool } = each
+    if (!isLoaded(each)) continue
+    const saved = await run(key.containerId, `${tool}-save`, ['-t', 'nat'])
     const lines = removalOf(saved, chainsOf(key))
     if (lines.length === 0) continue
-    await run(key, `${tool}-restore`, ['--noflush', '--wait'], ['*nat', ...lines, 'COMMIT', ''].join('\n'))
+    await run(key.containerId, `${tool}-restore`, ['--noflush', '--wait'], ['*nat', ...lines, 'COMMIT', ''].join('\n'))
     removed += lines.length
   }
   return removed
@@ -135,6 +154,8 @@ export function removalOf(saved: string, chains: readonly string[]): string[] {
   return [...jumps.map((line) => line.replace('-A ', '-D ')), ...there.map((name) => `-F ${name}`), ...there.map((name) => `-X ${name}`)]
 }
 
+const isLoaded = ({ loaded }: (typeof legacyTools)[number]): boolean => readOrEmpty(loaded).split('\n').includes('nat')
+
 function readOrEmpty(path: string): string {
   try {
     return readFileSync(path, 'utf8')
@@ -143,7 +164,7 @@ function readOrEmpty(path: string): string {
   }
 }
 
-function run({ containerId }: ContainerKey, file: string, argv: readonly string[], input = ''): Promise<string> {
+function run(containerId: string, file: string, argv: readonly string[], input = ''): Promise<string> {
   return new Promise((resolve, reject) => {
     const child = execFile(file, argv, { encoding: 'utf8' }, (error, stdout, stderr) => {
       if (error) reject(kernelError.ERR_REFERENCE_RULES({ containerId, reason: `${file}: ${stderr.trim() || error.message}` }, error))

@@ -80,3 +80,6 @@ export interface PodPorts {
   /** Whose connections get the node's address as source: `near`, the pod's own subnet and the node's loopback; every one's; no one's. */
   readonly masquerade: 'near' | 'all' | 'none'
 }
+
+/** What the reference portmap's own rules say of one container's hostPorts. */
+export type ReferencePorts = Pick<PodPorts, 'network' | 'containerId' | 'addresses' | 'mappings' | 'masquerade'>
