@@ -60,7 +60,7 @@ function frontendItems(frontend: Frontend, { affinitySeconds }: Service, slices:
     element(`${way}-${suffix}`, key, [verdict]),
     ...targets.map((to, i) => element(`${position}-${i}-${suffix}`, key, [to.ip, String(to.port)])),
     ...(kind === 'nodeport' && !local ? [element('nodeport-masquerade', key)] : []),
-    ...targets.filter(isHere).map((to) => element(`hairpin-${suffix}`, [to.ip, to.ip])),
+    ...targets.filter(isHere).flatMap((to) => hairpinItems(frontend, to)),
     // Flows that were there before may go on for as long as the endpoint serves, also while it ends.
     ...(protocol === 'udp'
       ? [
@@ -76,6 +76,13 @@ function frontendItems(frontend: Frontend, { affinitySeconds }: Service, slices:
       ? []
       : [...rememberItems(frontend, affinitySeconds, key, targets), flows(affinityMemory(family), targets)]),
   ]
+}
+
+/** `to` may be its own client. That of a node port that is masqueraded anyway needs nothing. */
+function hairpinItems({ kind, family, port, ip, local }: Frontend, to: Target): Item[] {
+  const end = [port.protocol.toLowerCase(), String(to.port)]
+  if (kind === 'address') return [element(`hairpin-${suffixOf(family)}`, [to.ip, to.ip, ip, ...end])]
+  return local ? [element(`hairpin-nodeport-${suffixOf(family)}`, [to.ip, to.ip, ...end])] : []
 }
 
 /** Which connections session affinity remembers. */

@@ -300,6 +300,8 @@ test('externalTrafficPolicy Local: endpoints here alone, and they see the client
   const local = { ...exposed, externalLocal: true }
   await want([...base(2), ...serviceItems(local, placed('b', 'c'), 'here')])
   for (const f of families) for (let i = 0; i < 6; i++) assert.deepEqual(await knock('c', f.uplink), [`b ${f.router}`, `b ${f.router}`])
+  await want([...base(2), ...serviceItems(local, placed('a'), 'here')])
+  for (const f of families) assert.deepEqual(await knock('a', f.uplink), [`a ${f.gateway}`, `a ${f.gateway}`], 'itself')
   await want([...base(2), ...serviceItems(local, placed('c'), 'here')])
   const answers = families.map((f) => probes.get('c')!.ask({ protocol: 'tcp', to: f.uplink, port: NODE_PORT }))
   assert.deepEqual(await Promise.all(answers), ['silence', 'silence'])
@@ -463,8 +465,8 @@ test('a change touches the elements of its service only, and a deleted service i
     serviceItems({ ...service, name: `o${i}`, clusterIPs: [`10.97.0.${i}`] }, slices(at('b'), at('c'))),
   ).flat()
   await want([...base(2), ...others, ...serviceItems(service, slices(at('b')))])
-  // Two protocols in two families: the count of the service, one more endpoint; UDP flows; that endpoint's way to itself (IPv4 has it).
-  assert.equal(await want([...base(2), ...others, ...serviceItems(service, slices(at('b'), at('c')))]), 4 * 2 + 2 + 1)
+  // Two protocols in two families: the count of the service, one more endpoint, and that endpoint's way to itself; UDP flows.
+  assert.equal(await want([...base(2), ...others, ...serviceItems(service, slices(at('b'), at('c')))]), 4 * 3 + 2)
   assert.equal(await want([...base(2), ...others, ...serviceItems(service, slices(at('b'), at('c')))]), 0)
   await want([...base(2), ...others])
   const questions = families.flatMap((f) => both.map((way) => ({ ...way, to: f.clusterIp })))

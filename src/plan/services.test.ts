@@ -43,7 +43,7 @@ const nodePort = (o: Partial<Service> = {}): Service => ({
 const E = (text: string): string => `element inet twill ${text}`
 const to = (count: number): string => E(`service-ipv4 { 10.96.0.10 . tcp . 80 : goto endpoints-${count} }`)
 const at = (i: number, ip: string, port = 8080): string => E(`endpoint-${i}-ipv4 { 10.96.0.10 . tcp . 80 : ${ip} . ${port} }`)
-const self = (ip: string): string => E(`hairpin-ipv4 { ${ip} . ${ip} }`)
+const self = (ip: string, port = 8080, protocol = 'tcp'): string => E(`hairpin-ipv4 { ${ip} . ${ip} . 10.96.0.10 . ${protocol} . ${port} }`)
 
 const cases: readonly { name: string; service?: Service; slices: readonly EndpointSlice[]; node?: string; want: readonly string[] }[] = [
   { name: 'no slices: refused', slices: [], want: [to(0)] },
@@ -77,7 +77,7 @@ const cases: readonly { name: string; service?: Service; slices: readonly Endpoi
       slice([endpoint('10.244.1.4')], { ports: [{ name: 'http', protocol: 'UDP', port: 8080 }] }),
       slice([endpoint('10.244.1.5')], { ports: [{ name: 'admin', protocol: 'TCP', port: 8080 }] }),
     ],
-    want: [to(2), at(0, '10.244.1.2'), at(1, '10.244.1.3', 9090), self('10.244.1.2'), self('10.244.1.3')],
+    want: [to(2), at(0, '10.244.1.2'), at(1, '10.244.1.3', 9090), self('10.244.1.2'), self('10.244.1.3', 9090)],
   },
   {
     name: 'only an endpoint on this node can be its own client',
@@ -92,7 +92,7 @@ const cases: readonly { name: string; service?: Service; slices: readonly Endpoi
     want: [
       E('service-ipv6 { fd00:96::10 . tcp . 80 : goto endpoints-1 }'),
       E('endpoint-0-ipv6 { fd00:96::10 . tcp . 80 : fd00:10::2 . 8080 }'),
-      E('hairpin-ipv6 { fd00:10::2 . fd00:10::2 }'),
+      E('hairpin-ipv6 { fd00:10::2 . fd00:10::2 . fd00:96::10 . tcp . 8080 }'),
     ],
   },
   {
@@ -108,8 +108,8 @@ const cases: readonly { name: string; service?: Service; slices: readonly Endpoi
       E('service-ipv4 { 10.96.0.10 . udp . 53 : goto endpoints-2 }'),
       E('endpoint-0-ipv4 { 10.96.0.10 . udp . 53 : 10.244.1.3 . 5353 }'),
       E('endpoint-1-ipv4 { 10.96.0.10 . udp . 53 : 10.244.1.10 . 5353 }'),
-      E('hairpin-ipv4 { 10.244.1.3 . 10.244.1.3 }'),
-      E('hairpin-ipv4 { 10.244.1.10 . 10.244.1.10 }'),
+      self('10.244.1.3', 5353, 'udp'),
+      self('10.244.1.10', 5353, 'udp'),
       'flows udp 10.96.0.10 . 53 lead to 10.244.1.10 . 5353, 10.244.1.2 . 5353, 10.244.1.3 . 5353',
     ],
   },
@@ -133,7 +133,6 @@ const cases: readonly { name: string; service?: Service; slices: readonly Endpoi
       E('nodeport-0-ipv4 { tcp . 30080 : 10.244.1.2 . 8080 }'),
       E('nodeport-1-ipv4 { tcp . 30080 : 10.244.2.2 . 8080 }'),
       E('nodeport-masquerade { tcp . 30080 }'),
-      self('10.244.1.2'),
     ],
   },
   {
@@ -148,7 +147,7 @@ const cases: readonly { name: string; service?: Service; slices: readonly Endpoi
       self('10.244.1.2'),
       E('nodeport-ipv4 { tcp . 30080 : goto endpoints-1 }'),
       E('nodeport-0-ipv4 { tcp . 30080 : 10.244.1.2 . 8080 }'),
-      self('10.244.1.2'),
+      E('hairpin-nodeport-ipv4 { 10.244.1.2 . 10.244.1.2 . tcp . 8080 }'),
     ],
   },
   {
@@ -205,7 +204,7 @@ const cases: readonly { name: string; service?: Service; slices: readonly Endpoi
     want: [
       E('service-ipv4 { 10.96.0.10 . udp . 80 : goto endpoints-1 }'),
       E('endpoint-0-ipv4 { 10.96.0.10 . udp . 80 : 10.244.1.2 . 8080 }'),
-      self('10.244.1.2'),
+      self('10.244.1.2', 8080, 'udp'),
       'flows udp 10.96.0.10 . 80 lead to 10.244.1.2 . 8080',
     ],
   },

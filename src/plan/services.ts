@@ -49,8 +49,9 @@ export function serviceBase(affinities: readonly Affinity[] = []): Item[] {
     ...families.flatMap(({ suffix, address }) => [
       map(`service-${suffix}`, [address, 'inet_proto', 'inet_service'], ['verdict']),
       map(`nodeport-${suffix}`, ['inet_proto', 'inet_service'], ['verdict']),
-      // source . destination, both an endpoint's: it is its own client
-      map(`hairpin-${suffix}`, [address, address]),
+      // source . destination, both the endpoint's . the service's address . protocol . the endpoint's port; a node port has no address
+      map(`hairpin-${suffix}`, [address, address, address, 'inet_proto', 'inet_service']),
+      map(`hairpin-nodeport-${suffix}`, [address, address, 'inet_proto', 'inet_service']),
     ]),
     map('nodeport-masquerade', ['inet_proto', 'inet_service']),
     map('endpoint-index', ['integer'], ['verdict']),
@@ -73,7 +74,10 @@ export function serviceBase(affinities: readonly Affinity[] = []): Item[] {
       [
         ...(affinities.length === 0 ? [] : ['jump affinity']),
         // A pod that reaches itself through a service would get an answer from itself.
-        ...families.map(({ ip, suffix }) => `ct status dnat ${ip} saddr . ${ip} daddr @hairpin-${suffix} masquerade fully-random`),
+        ...families.flatMap(({ ip, suffix }) => [
+          `${ip} saddr . ${ip} daddr . ct original ${ip} daddr . meta l4proto . th dport @hairpin-${suffix} masquerade fully-random`,
+          `ct status dnat ${ip} saddr . ${ip} daddr . meta l4proto . th dport @hairpin-nodeport-${suffix} masquerade fully-random`,
+        ]),
         // The endpoint of a node port would answer past this node, which the client has never heard of.
         `meta mark & ${MARK} == ${MARK} ct status dnat masquerade fully-random`,
         // The node chose its source address for the service's address: the endpoint's node may have no route back to it.
