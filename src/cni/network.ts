@@ -27,6 +27,7 @@ import type { Attachment, PodRoute } from '#model/pod.ts'
 import { addressOf, familyOf, prefixOf } from '#net/ip.ts'
 import { randomMac } from '#net/mac.ts'
 import { attachOps, type BridgePlan, bridgeItems, bridgeOwner, detachByPodEnd, detachOps, macOfIp, podItems, podOwner } from '#plan/pod.ts'
+import { masqSubnets, POD_MASQ_OWNER, podMasqBase } from '#plan/podmasq.ts'
 
 export interface NetworkOptions {
   readonly kernel: PodKernel
@@ -45,6 +46,7 @@ export class Network {
   readonly #o: NetworkOptions
   readonly #stores = new Map<string, AddressStore>()
   readonly #bridges = new Map<string, BridgePlan>()
+  readonly #masqSubnets: string[] = []
   /** First ADDs come in parallel: one of them makes the bridge. */
   readonly #bridgeTurns = new Turns(1)
 
@@ -60,6 +62,7 @@ export class Network {
       log.warn({ containerId, ifname }, 'undoing an ADD that was cut off')
       await this.#takeBack(entry)
     }
+    await this.#ensureMasquerade(attachments.list(), true)
     for (const a of attachments.list()) {
       await this.#ensureBridge(a, { idle: true })
       await kernel.commit(podOwner(a), podItems(a), [])
@@ -84,6 +87,7 @@ export class Network {
       entry = { attachment: this.#plan(target, bridge, reservations, routes), dataDir: ipam.dataDir }
       this.#o.attachments.begin(entry)
       await this.#ensureBridge(entry.attachment, { force: bridge.forceAddress })
+      await this.#ensureMasquerade([entry.attachment])
       await this.#attach(entry.attachment)
     } catch (error) {
       await this.#forget(target, ipam.dataDir)
@@ -175,6 +179,17 @@ export class Network {
     this.#o.attachments.remove(key)
   }
 
+  /** The rules that pods of `all` with ipMasq need, for all subnets so far. */
+  #ensureMasquerade(all: readonly Attachment[], idle = false): Promise<void> {
+    return this.#bridgeTurns.run(POD_MASQ_OWNER, async () => {
+      const subnets = masqSubnets(all).filter((subnet) => !this.#masqSubnets.includes(subnet))
+      if (subnets.length === 0) return
+      const items = podMasqBase([...this.#masqSubnets, ...subnets])
+      demand(await this.#o.kernel.commit(POD_MASQ_OWNER, items, idle ? [] : items.map((item): Op => ({ verb: 'put', item }))))
+      this.#masqSubnets.push(...subnets)
+    })
+  }
+
   /** Makes the pair and wires it up, whole or not at all. A bridge that someone deleted meanwhile is made anew. */
   async #attach(a: Attachment): Promise<void> {
     const attempt = (): Promise<readonly Outcome[]> => this.#o.kernel.commit(podOwner(a), podItems(a), attachOps(a))
@@ -252,6 +267,7 @@ export class Network {
       hairpin: conf.hairpin,
       ...(conf.isolated && { isolated: true }),
       ...(conf.promisc && { promisc: true }),
+      ...(conf.ipMasq && { masquerade: true }),
       ...(conf.dad && { dad: true }),
       ...(conf.containerDown && { containerDown: true }),
       mtu: conf.mtu,

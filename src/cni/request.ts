@@ -74,7 +74,7 @@ function parseConf(config: string): { conf: JsonObject; network: string; version
   const parsed = parseJson(config)
   if ('problem' in parsed) throw new CniError(cniCode.decoding, `error unmarshall network config: ${parsed.problem}`)
   try {
-    const conf = object(parsed.value, 'NetConf')
+    const conf = object(parsed.value ?? {}, 'NetConf') // null leaves everything out, as in Go
     const cniVersion = versionOf(conf)
     const { name } = readConf(conf, '')
     if (!name) throw new CniError(cniCode.invalidConfig, 'missing network name')

@@ -36,6 +36,8 @@ export interface Attachment {
   readonly isolated?: true
   /** The bridge takes in every frame. */
   readonly promisc?: true
+  /** What it sends out of its subnet leaves with the node's address. */
+  readonly masquerade?: true
   /** IPv6 addresses are looked for on the link before they are used. */
   readonly dad?: true
   /** The pod's end stays down, for others to bring up. */

@@ -27,11 +27,10 @@ const MARK = '0x00002000'
 const AFTER_SERVICES = -99
 const BEFORE_MASQUERADE = 99
 
-/** Maps and chains of ours that hold hostPorts, and nothing else. */
-export const isHostPortObject = (item: Item): boolean =>
-  item.kind === 'nft-map' || item.kind === 'nft-chain'
-    ? item.name.startsWith('hostport')
-    : item.kind === 'nft-element' && item.map.startsWith('hostport')
+const ofPods = /^(hostport|podmasq)/
+/** Maps and chains of ours that are there for pods (podmasq.ts too), and nothing else. */
+export const isPodObject = (item: Item): boolean =>
+  item.kind === 'nft-map' || item.kind === 'nft-chain' ? ofPods.test(item.name) : item.kind === 'nft-element' && ofPods.test(item.map)
 
 export const HOST_PORTS_OWNER = 'hostports'
 export const portsOwner = (ports: PodPorts): string => `${podOwner(ports)} hostports`

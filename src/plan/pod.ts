@@ -7,12 +7,13 @@
  * an address used again brings no stale ARP entries.
  * @module
  */
-import type { AddressItem, Item, LinkItem, Op, PortItem, RouteItem, SysctlItem, VethPeer } from '#model/kernel.ts'
+import type { AddressItem, Item, LinkItem, NftElementItem, Op, PortItem, RouteItem, SysctlItem, VethPeer } from '#model/kernel.ts'
 import { BOOT_ROUTE_PROTOCOL } from '#model/kernel.ts'
 import type { Attachment } from '#model/pod.ts'
 import { type Cidr, familyOf, formatIp, maskCidr, parseCidr, parseIp } from '#net/ip.ts'
 import { formatMac } from '#net/mac.ts'
 import { carriesIpv6 } from '#plan/ipv6.ts'
+import { podMasqElements } from '#plan/podmasq.ts'
 
 /** A bridge of ours. `gateways` are its addresses with prefix, at most one a family; without any it only switches. */
 export interface BridgePlan {
@@ -58,12 +59,13 @@ export function bridgeItems(bridge: BridgePlan): Item[] {
   ]
 }
 
-/** What the agent keeps repairing of an attachment: the host end and its place in the bridge. */
-export function podItems(a: Attachment): [LinkItem, PortItem] {
+/** What the agent keeps repairing of an attachment: the host end, its place in the bridge, and its masquerade. */
+export function podItems(a: Attachment): [LinkItem, PortItem, ...NftElementItem[]] {
   const owner = podOwner(a)
   return [
     { kind: 'link', name: a.host.name, type: 'veth', up: true, mac: a.host.mac, ...mtuOf(a.mtu), owner },
     { kind: 'port', dev: a.host.name, bridge: a.bridge, hairpin: a.hairpin, ...(a.isolated && { isolated: true }), owner },
+    ...podMasqElements(a).map((one) => ({ ...one, owner })),
   ]
 }
 
@@ -71,12 +73,13 @@ export function podItems(a: Attachment): [LinkItem, PortItem] {
  * pod's end comes up late, so that its gratuitous ARP (arp_notify) finds the way open. */
 export function attachOps(a: Attachment): Op[] {
   const owner = podOwner(a)
-  const [host, port] = podItems(a)
+  const [host, port, ...masquerade] = podItems(a)
   const peer: VethPeer = { name: a.ifname, netns: a.netns, mac: a.pod.mac, ...mtuOf(a.mtu) }
   const conf = (path: string, value: string): SysctlItem => ({ ...sysctl(path, value, owner), netns: a.netns })
   const items: Item[] = [
     { ...host, peer },
     port,
+    ...masquerade,
     ...(carriesIpv6(a.mtu) ? [sysctl(`net/ipv6/conf/${a.host.name}/accept_ra`, '0', owner)] : []),
     ...(a.pod.addresses.length === 0
       ? []
@@ -99,9 +102,11 @@ export function attachOps(a: Attachment): Op[] {
   return items.map((item) => ({ verb: 'put', item }))
 }
 
-/** The ops of DEL: both ends of a veth die with either, and everything in the pod's namespace hangs on them. */
+/** The ops of DEL. Both ends of a veth die with either, and everything in the pod's namespace hangs on them. */
 export function detachOps(a: Attachment): Op[] {
-  return [{ verb: 'del', item: { kind: 'link', name: a.host.name, type: 'veth', up: false, owner: podOwner(a) } }]
+  const owner = podOwner(a)
+  const masquerade = podMasqElements(a).map((item): Op => ({ verb: 'del', item: { ...item, owner } }))
+  return [{ verb: 'del', item: { kind: 'link', name: a.host.name, type: 'veth', up: false, owner } }, ...masquerade]
 }
 
 /** For a pod that another maker's plugin attached: all that is known of it is its end. */

@@ -6,7 +6,7 @@
 import type { Snapshot } from '#model/cluster.ts'
 import { type HostView, type NftFamily, type Scope, TWILL_ROUTE_PROTOCOL } from '#model/kernel.ts'
 import type { Sweep } from '#plan/desired.ts'
-import { isHostPortObject } from '#plan/hostports.ts'
+import { isPodObject } from '#plan/hostports.ts'
 
 /** Bridge of the stock conflist. Its ports, addresses and the bridge itself come and go with CNI requests, never by sweeping. */
 export const POD_BRIDGE = 'cni0'
@@ -66,7 +66,7 @@ export function sweepOf(trust: Trust): Sweep {
       case 'nft-map':
       case 'nft-chain':
       case 'nft-element':
-        return isHostPortObject(item) ? trust.pods : trust.services
+        return isPodObject(item) ? trust.pods : trust.services
       case 'flows':
         return true
       case 'link':

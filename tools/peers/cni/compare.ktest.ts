@@ -5,7 +5,7 @@ sys.unshare(CLONE_NEWNET)
 
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { closeSync, mkdirSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
@@ -14,7 +14,7 @@ import { sweepTempNetns } from '#kernel/temp-netns.ts'
 import { type Case, generate } from './cases.ts'
 import { debian, type Peer, pinned } from './peers.ts'
 import { Play, problems } from './play.ts'
-import { Ours, Theirs } from './world.ts'
+import { enter, Ours, Theirs } from './world.ts'
 
 const COUNT = Number(process.env.CNI_CASES ?? 320)
 const SEED = Number(process.env.CNI_SEED ?? 20261123)
@@ -25,12 +25,6 @@ const root = mkdtempSync(join(tmpdir(), 'twill-cni-compare-'))
 const bin = join(root, 'bin')
 installShim('dist/shim/twill-cni', bin)
 after(() => rmSync(root, { recursive: true }))
-
-function enter(path: string): void {
-  const fd = openSync(path, 'r')
-  sys.setns(fd, CLONE_NEWNET)
-  closeSync(fd)
-}
 
 const peers = [debian(), pinned()].filter((peer) => peer !== undefined)
 const versionOf = ({ conf }: Case): string =>

@@ -4,11 +4,12 @@
  * @module
  */
 import { spawn } from 'node:child_process'
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { systemClock } from '#base/clock.ts'
 import { silentLog } from '#base/log.ts'
 import { type CniServer, startCniServer } from '#cni/server.ts'
+import { CLONE_NEWNET, sys } from '#kernel/ffi.ts'
 import { openLinux } from '#kernel/linux.ts'
 import { lockFile } from '#kernel/lock.ts'
 import { withNetns } from '#kernel/netns.ts'
@@ -151,6 +152,13 @@ export class Ours extends Side {
   }
 }
 
+/** Puts the main thread into the network namespace at `path`. */
+export function enter(path: string): void {
+  const fd = openSync(path, 'r')
+  sys.setns(fd, CLONE_NEWNET)
+  closeSync(fd)
+}
+
 /** Runs `argv`; stderr is dropped (the reference plugins log to it). */
 export function run(
   argv: readonly string[],
@@ -202,7 +210,7 @@ export async function viewOf(netns: string): Promise<View> {
     ? (JSON.parse((await run(['nsenter', `--net=${netns}`, 'bridge', '-j', 'vlan'], '')).text) as unknown)
     : []
   const sysctls = sysctlsOf(netns)
-  for (const link of links!) if (isIdleBridge(link, links!)) forgetMtu(link, sysctls)
+  for (const link of links!) if (isIdleBridge(link, links!)) forgetIdle(link, routes!, sysctls)
   const view = { links: links!.map(plain), routes: byName(routes!.map(plain) as Json[]), vlans, sysctls }
   return JSON.parse(masked(JSON.stringify(view))) as View
 }
@@ -210,10 +218,14 @@ export async function viewOf(netns: string): Promise<View> {
 const isIdleBridge = (link: Json, all: readonly Json[]): boolean =>
   JSON.stringify(link).includes('"info_kind":"bridge"') && all.every(({ master }) => master !== link.ifname)
 
-/** A bridge of ours keeps its MTU when its last port leaves; the reference's goes back to 1500. */
-function forgetMtu(link: Json, sysctls: Json): void {
+/** A bridge of ours keeps its MTU when its last port leaves; the reference's goes back to 1500. And the kernel tells of the lost
+ * carrier up to a second later. */
+function forgetIdle(link: Json, routes: readonly Json[], sysctls: Json): void {
   delete link.mtu
   delete (sysctls[`net/ipv6/conf/${String(link.ifname)}`] as Json | undefined)?.mtu
+  delete link.operstate
+  link.flags = (link.flags as string[]).filter((flag) => flag !== 'NO-CARRIER' && flag !== 'LOWER_UP')
+  for (const route of routes) if (route.dev === link.ifname) route.flags = []
 }
 
 /** By what a route is known by; what is left of it. */
