@@ -62,19 +62,24 @@ export abstract class Side {
   }
 
   call(call: Call): Promise<Answer> {
+    return this.callIn(this.bin, call)
+  }
+
+  /** Calls a plugin of another directory. */
+  callIn(bin: string, call: Call): Promise<Answer> {
     const env: Record<string, string> = {
       PATH: process.env.PATH!,
       CNI_COMMAND: call.command,
       CNI_CONTAINERID: call.id,
       CNI_NETNS: this.pod(call.id),
       CNI_IFNAME: call.ifname,
-      CNI_PATH: this.bin,
+      CNI_PATH: bin,
       ...(call.args === undefined ? {} : { CNI_ARGS: call.args }),
       ...this.env,
       ...call.env,
     }
     for (const [name, value] of Object.entries(env)) if (value === '') delete env[name]
-    return run(['nsenter', `--net=${this.node.path}`, join(this.bin, call.plugin)], call.conf.replaceAll('@DIR@', this.dir), env)
+    return run(['nsenter', `--net=${this.node.path}`, join(bin, call.plugin)], call.conf.replaceAll('@DIR@', this.dir), env)
   }
 
   /** What is there now, with what differs by design or chance between any two runs masked. */
