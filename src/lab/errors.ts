@@ -67,8 +67,8 @@ export const labError = errorTable({
     remedy: 'twill lab logs control-plane shows what it said.',
   },
   ERR_LAB_PROGRAMS: {
-    text: (d: { missing: readonly (readonly [string, string])[] }) =>
-      `This machine lacks programs that the lab starts: ${d.missing.map(([program]) => program).join(', ')} (Debian packages: ${[...new Set(d.missing.map(([, name]) => name))].join(' ')})`,
+    text: (d: { missing: readonly string[]; packages: readonly string[] }) =>
+      `This machine lacks programs that the lab starts: ${d.missing.join(', ')} (Debian packages: ${d.packages.join(', ')})`,
     remedy: 'make lab installs them; or install the packages, then run this again.',
   },
   ERR_LAB_KUBECTL: {

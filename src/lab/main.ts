@@ -52,7 +52,7 @@ export async function runLab(argv: readonly string[]): Promise<number> {
       checkWords('--backend', backend, /^[\w-]+( +\w+=\w+)*$/, 'a type, then KEY=VALUE…')
       needRoot()
       const missing = lacking()
-      if (missing.length > 0) throw labError.ERR_LAB_PROGRAMS({ missing })
+      if (missing) throw labError.ERR_LAB_PROGRAMS(missing)
       using _ = await lockLab(lab, 'twill lab up')
       removeOnInterrupt(lab)
       const started = performance.now()

@@ -10,14 +10,12 @@ test('all that is missing is named at once, with the packages that bring it', ()
   const dir = mkdtempSync(`${tmpdir()}/twill-needs-`)
   try {
     for (const [program] of needs) if (program !== 'nft' && program !== 'bridge') symlinkSync('/bin/true', `${dir}/${program}`)
-    const missing = lacking({ PATH: dir })
-    assert.deepEqual(missing, [
-      ['bridge', 'iproute2'],
-      ['nft', 'nftables'],
-    ])
-    const error = labError.ERR_LAB_PROGRAMS({ missing })
-    assert.match(error.message, /bridge, nft/)
-    assert.match(error.message, /iproute2 nftables/)
+    const lack = lacking({ PATH: dir })!
+    assert.deepEqual(lack, { missing: ['bridge', 'nft'], packages: ['iproute2', 'nftables'] })
+    const { message } = labError.ERR_LAB_PROGRAMS(lack)
+    assert.match(message, /bridge, nft \(Debian packages: iproute2, nftables\)/)
+    for (const program of lack.missing) symlinkSync('/bin/true', `${dir}/${program}`)
+    assert.equal(lacking({ PATH: dir }), undefined)
   } finally {
     rmSync(dir, { recursive: true })
   }

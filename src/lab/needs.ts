@@ -22,7 +22,11 @@ export const needs: readonly (readonly [program: string, debianPackage: string])
   ['script', 'bsdutils'],
 ]
 
-/** Those of them that are not on PATH. */
-export function lacking(env: Readonly<Record<string, string | undefined>> = process.env): typeof needs {
-  return needs.filter(([program]) => onPath(program, env) === undefined)
+/** Those of them that are not on PATH, and the packages to install; undefined if all are there. */
+export function lacking(
+  env: Readonly<Record<string, string | undefined>> = process.env,
+): { missing: string[]; packages: string[] } | undefined {
+  const all = needs.filter(([program]) => onPath(program, env) === undefined)
+  if (all.length === 0) return undefined
+  return { missing: all.map(([program]) => program), packages: [...new Set(all.map(([, debianPackage]) => debianPackage))] }
 }

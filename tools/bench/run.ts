@@ -13,6 +13,7 @@ import { createInterface } from 'node:readline'
 const programs: Readonly<Record<string, readonly string[]>> = {
   cni: ['cni-add', 'cni-del'],
   agent: ['start', 'rss-3'],
+  lab: ['lab-first-line', 'lab-warm'],
   repair: ['repair-p99'],
   restart: ['restart-lost', 'restart-resets', 'restart-messages'],
   scale: [
