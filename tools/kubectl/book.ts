@@ -26,7 +26,6 @@ export interface Step {
 export interface Section {
   readonly title: string
   readonly about?: string
-  readonly given?: readonly string[]
   readonly files?: Readonly<Record<string, string>>
   readonly steps: readonly Step[]
 }
@@ -39,16 +38,12 @@ const node = 'k8s-ctr'
 /** @throws {YAMLParseError} with line and column. */
 export const readBook = (): readonly Section[] => (parse(readFileSync(data, 'utf8')) as { sections: Section[] }).sections
 
-/** Brings about the state that a section needs. */
-export function prepare({ given = [], files = {} }: Section): void {
+/** Writes the files that a section needs, where its commands are typed. */
+export function prepare({ files = {} }: Section): void {
   for (const [name, text] of Object.entries(files)) {
     const argv = ['lab', 'exec', node, '--', 'sh', '-c', 'cat > "/root/$0"', name]
     const done = spawnSync('bin/twill', argv, { input: text, encoding: 'utf8' })
     if (done.status !== 0) throw new Error(`${name}: ${done.stderr}`)
-  }
-  for (const line of given) {
-    const { status, output } = type(line)
-    if (status !== 0) throw new Error(`${line}: ${output}`)
   }
 }
 
@@ -91,7 +86,8 @@ export function renderBook(sections: readonly Section[]): string {
     `The lab has a control plane of its own (src/lab/control): a small, honest Kubernetes API. These are ${count} commands that an administrator`,
     'types, in the lab as `make lab` leaves it, and what comes back. Each runs in a test with the real kubectl',
     '(tools/kubectl/commands.ltest.ts). Made from tools/kubectl/commands.yaml by `node tools/kubectl/book.ts doc`; a line of `…` stands for lines',
-    'left out here, which the data has. What a command refuses, it refuses by name.\n',
+    'left out here, which the data has. What a command refuses, it refuses by name. `node tools/kubectl/book.ts compare` types them all at',
+    'whatever API server the running lab has, and prints what differs.\n',
   ]
   for (const { title, about, files = {}, steps } of sections) {
     parts.push(`## ${title}\n`)
