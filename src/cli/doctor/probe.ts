@@ -34,9 +34,10 @@ const FORWARD_PACKETS = 3
 
 type Known = Pick<Facts, 'host' | 'kernel' | 'files'>
 
-/** Probes all peers at once. */
+/** Probes all peers at once. One that shares its address with another, or with us, cannot be: that is a finding of its own. */
 export async function probePeers(facts: Known, place: Place, progress: (text: string) => void): Promise<PeerProbe[]> {
-  const peers = place.peers.slice(0, MAX_PEERS)
+  const users = Map.groupBy([place.uplink?.address, ...place.peers.map(({ publicIp }) => publicIp)], (ip) => ip)
+  const peers = place.peers.filter(({ publicIp }) => users.get(publicIp)!.length === 1).slice(0, MAX_PEERS)
   const slow = setTimeout(() => progress(`Probing ${peers.length} peers: one does not answer at once …`), 1000)
   try {
     return await Promise.all(peers.map((peer) => probePeer(facts, place, peer)))

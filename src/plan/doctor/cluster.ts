@@ -138,7 +138,7 @@ export function addresses({ host, status, cluster, files }: Facts, { node, uplin
       diagnosis('wrong-interface', {
         subject: `node ${node}`,
         where: `interface ${uplink.name}`,
-        text: `The agent took ${uplink.name} (${uplink.address})${status?.interface ? ` because of ${status.interface.why}` : ''}; the kubelet and the other nodes are on ${dev} (${internal})`,
+        text: `The agent took ${uplink.name} (${uplink.address})${status?.interface ? ` by this rule: ${status.interface.why}` : ''}; the kubelet and the other nodes are on ${dev} (${internal})`,
         remedy: `Let the agents take ${dev}.`,
         fix: cluster?.agents ? takeInterface(cluster.agents, dev) : [],
       }),

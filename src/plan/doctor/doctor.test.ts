@@ -210,7 +210,7 @@ const cases: { name: string; facts: Facts; want: readonly (readonly [id: string,
       ],
       [
         'wrong-interface',
-        /took eth0 \(10\.0\.2\.15\) because of the default route/,
+        /took eth0 \(10\.0\.2\.15\) by this rule: the default route/,
         `kubectl -n kube-flannel patch ds kube-flannel-ds --type=json -p '[{"op":"add","path":"/spec/template/spec/containers/0/args/-","value":"--iface=eth1"}]'`,
         'kubectl -n kube-flannel rollout status ds kube-flannel-ds --timeout=180s',
       ],
