@@ -19,7 +19,8 @@ help:
 	  'make lab-down         remove every trace of the lab' \
 	  'make test             every test; the last line is "N passed, N failed" (KIND=unit|kernel|lab|slow for one kind)' \
 	  'make bench [NAME=…]   benchmarks beside their peers; each ends in one line "bench: …"' \
-	  'make check            types, format, lint' \
+	  'make simulate [SEEDS=…] generated histories of the agent in simulated time; 100,000 by default' \
+  'make check            types, format, lint' \
 	  'make fix              format and mend what can be mended' \
 	  'make clean            remove what was built'
 
@@ -50,6 +51,16 @@ bench:
 .PHONY: run-bench
 run-bench:
 	@$(NODE) tools/bench/run.ts $(NAME)
+
+.PHONY: simulate
+SEEDS ?= 100000
+simulate:
+	@tools/setup.sh test
+	@$(MAKE) run-simulation
+
+.PHONY: run-simulation
+run-simulation:
+	@$(NODE) tools/simulate.ts --seeds $(SEEDS)
 
 check:
 	@node_modules/.bin/tsc --noEmit && node_modules/.bin/biome check --error-on-warnings .

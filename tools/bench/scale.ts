@@ -62,7 +62,7 @@ async function measure(side: Side, backend: BackendType, nodes: number, life: bo
     console.log(
       `    heartbeats: ${lived.heartbeatCpu.toFixed(2)} % of a core, ${lived.heartbeatMessages} messages; ` +
         `join: ${median(lived.joinMs).toFixed(1)} ms, CPU ${lived.joinCpuMs.toFixed(2)} ms, ${lived.joinMessages ?? lived.joinNotifications} messages; ` +
-        `leave: ${median(lived.leaveMs).toFixed(1)} ms, CPU ${lived.leaveCpuMs.toFixed(2)} ms`,
+        `leave: ${median(lived.leaveMs).toFixed(1)} ms, CPU ${lived.leaveCpuMs.toFixed(2)} ms; RSS then ${lived.rssMB.toFixed(1)} MB`,
     )
   }
   return report

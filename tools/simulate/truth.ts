@@ -73,6 +73,9 @@ function judge(node: NodeObject, mode: Mode): { readonly verdict: Verdict; reado
   return judged
 }
 
+/** Keys of all that `node` needs. */
+export const keysNeeded = (node: NodeObject, mode: Mode): string[] => judge(node, mode).objects.map(({ key }) => key)
+
 export const verdictOf = (node: NodeObject, mode: Mode): Verdict => judge(node, mode).verdict
 
 function readVerdict(node: NodeObject, mode: Mode): Verdict {

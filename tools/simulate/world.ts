@@ -17,7 +17,20 @@ import { SimApi } from './api.ts'
 import { Chance, SimClock } from './clock.ts'
 import { faults } from './faults.ts'
 import { type KernelFaults, kernelOf, type Life } from './kernel.ts'
-import { DEVICE, type Mode, NETWORK, type NodeObject, OWN, OWN_IP, OWN_SUBNET, PREFIX, verdictOf, type Wanted, wantedOf } from './truth.ts'
+import {
+  DEVICE,
+  keysNeeded,
+  type Mode,
+  NETWORK,
+  type NodeObject,
+  OWN,
+  OWN_IP,
+  OWN_SUBNET,
+  PREFIX,
+  verdictOf,
+  type Wanted,
+  wantedOf,
+} from './truth.ts'
 
 const SUBNETS = ['10.244.0.0/24', '10.244.2.0/24', '10.244.3.0/24', '10.244.4.0/24', '10.244.5.0/24', '10.244.6.0/24']
 const NAMES = ['k8s-ctr', 'k8s-w2', 'k8s-w3', 'k8s-w4', 'k8s-w5', 'k8s-w6']
@@ -189,9 +202,10 @@ export class World {
 
   #truthChanged(): void {
     this.#wanted = wantedOf(this.api.nodes.values(), this.mode, this.#wanted, this.api.version)
-    for (const [key, { node }] of this.#wanted) this.#keysOf(node).add(key)
     for (const node of this.api.nodes.values()) {
-      if (verdictOf(node, this.mode) === 'unreadable') for (const key of this.#keysOf(node.metadata.name)) this.#doubtful.add(key)
+      const ever = this.#keysOf(node.metadata.name)
+      for (const key of keysNeeded(node, this.mode)) ever.add(key)
+      if (verdictOf(node, this.mode) === 'unreadable') for (const key of ever) this.#doubtful.add(key)
     }
   }
 

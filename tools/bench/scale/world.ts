@@ -52,6 +52,8 @@ export interface Report {
     readonly joinMessages?: number
     readonly leaveMs: readonly number[]
     readonly leaveCpuMs: number
+    /** Resident memory after all of that. */
+    readonly rssMB: number
   }
 }
 
@@ -164,6 +166,7 @@ async function live(pid: number, api: StandInApi, kernel: Kernel): Promise<NonNu
     ...(joinMessages !== undefined && { joinMessages }),
     leaveMs: leaves.took,
     leaveCpuMs: leaves.cpuMs,
+    rssMB: megabytes(pid, 'VmRSS'),
   }
 }
 
