@@ -39,7 +39,41 @@ const quantities = {
   pods: '110',
 }
 
-/** A Node of about 2 kB, as kubeadm, kubelet and an agent of backend `type` leave it; without the agent's annotations if there is no `type`. */
+/** Who wrote which fields, as every API server keeps it (metadata.managedFields). */
+function managedFields(flannel: readonly string[]): object[] {
+  const fields = (names: readonly string[]): object => Object.fromEntries(names.map((name) => [`f:${name}`, {}]))
+  const condition = { '.': {}, ...fields(['lastHeartbeatTime', 'lastTransitionTime', 'message', 'reason', 'status', 'type']) }
+  const conditions = ['DiskPressure', 'MemoryPressure', 'PIDPressure', 'Ready'].map((type) => [`k:{"type":"${type}"}`, condition])
+  const by = (manager: string, subresource: string, fieldsV1: object): object => ({
+    ...{ manager, operation: 'Update', apiVersion: 'v1', time: at, fieldsType: 'FieldsV1', fieldsV1 },
+    ...(subresource && { subresource }),
+  })
+  return [
+    by('kube-controller-manager', '', { 'f:spec': { 'f:podCIDR': {}, 'f:podCIDRs': { '.': {}, 'v:"10.128.0.0/24"': {} } } }),
+    by('kubelet', '', {
+      'f:metadata': { 'f:annotations': { '.': {} }, 'f:labels': fields(['beta.kubernetes.io/arch', 'kubernetes.io/hostname']) },
+    }),
+    by('flanneld', 'status', { 'f:metadata': { 'f:annotations': fields(flannel) } }),
+    by('kubelet', 'status', {
+      'f:status': { 'f:conditions': Object.fromEntries(conditions), 'f:images': {}, 'f:nodeInfo': fields(['bootID']) },
+    }),
+  ]
+}
+
+/** What a worker of a small cluster has pulled (status.images). */
+const images = [
+  'kube-proxy:v1.33.2',
+  'coredns/coredns:v1.12.0',
+  'flannel:v0.27.1',
+  'flannel-cni-plugin:v1.7.1',
+  'pause:3.10',
+  'whoami:v1.11',
+].map((name, i) => ({
+  names: [`registry.example/${name.split(':')[0]}@sha256:${String(i).repeat(64)}`, `registry.example/${name}`],
+  sizeBytes: 30_000_000 + i,
+}))
+
+/** A Node of about 5 kB, as kubeadm, kubelet and an agent of backend `type` leave it; without the agent's annotations if there is no `type`. */
 function nodeObject(i: number, type: BackendType | undefined): NodeObject {
   const name = nameOf(i)
   const prefix = 'flannel.alpha.coreos.com'
@@ -61,6 +95,7 @@ function nodeObject(i: number, type: BackendType | undefined): NodeObject {
       creationTimestamp: at,
       labels: { 'beta.kubernetes.io/arch': 'amd64', 'beta.kubernetes.io/os': 'linux', 'kubernetes.io/hostname': name },
       annotations: { 'node.alpha.kubernetes.io/ttl': '0', ...(type && flannel) },
+      managedFields: managedFields(Object.keys(flannel)),
     },
     spec: { podCIDR: subnetOf(i), podCIDRs: [subnetOf(i)] },
     status: {
@@ -77,6 +112,7 @@ function nodeObject(i: number, type: BackendType | undefined): NodeObject {
         { type: 'Hostname', address: name },
       ],
       daemonEndpoints: { kubeletEndpoint: { Port: 10250 } },
+      images,
       nodeInfo: {
         machineID: String(i).padStart(32, '0'),
         systemUUID: String(i).padStart(32, '0'),
