@@ -12,8 +12,9 @@
 #include <stdint.h>
 
 #if defined(__x86_64__)
-enum { NR_read = 0, NR_write = 1, NR_close = 3, NR_getpid = 39, NR_socket = 41, NR_connect = 42, NR_sendto = 44, NR_fsync = 74,
-       NR_exit_group = 231, NR_openat = 257, NR_mkdirat = 258, NR_unlinkat = 263, NR_renameat = 264 };
+enum { NR_read = 0, NR_write = 1, NR_close = 3, NR_ioctl = 16, NR_getpid = 39, NR_socket = 41, NR_connect = 42, NR_sendto = 44, NR_recvfrom = 45, NR_bind = 49, NR_setsockopt = 54, NR_fsync = 74,
+       NR_exit_group = 231, NR_openat = 257, NR_mkdirat = 258, NR_unlinkat = 263, NR_renameat = 264, NR_readlinkat = 267,
+       NR_setns = 308 };
 enum { O_DIRECTORY = 0200000 };
 
 static long sys6(long number, long a, long b, long c, long d, long e, long f)
@@ -33,8 +34,9 @@ static long sys6(long number, long a, long b, long c, long d, long e, long f)
 __asm__(".globl _start\n_start:\n\txor %ebp, %ebp\n\tmov %rsp, %rdi\n\tcall start\n\thlt\n");
 
 #elif defined(__aarch64__)
-enum { NR_mkdirat = 34, NR_unlinkat = 35, NR_renameat = 38, NR_openat = 56, NR_close = 57, NR_read = 63, NR_write = 64, NR_fsync = 82,
-       NR_exit_group = 94, NR_getpid = 172, NR_socket = 198, NR_connect = 203, NR_sendto = 206 };
+enum { NR_ioctl = 29, NR_mkdirat = 34, NR_unlinkat = 35, NR_renameat = 38, NR_openat = 56, NR_close = 57, NR_read = 63, NR_write = 64, NR_readlinkat = 78, NR_fsync = 82,
+       NR_exit_group = 94, NR_getpid = 172, NR_socket = 198, NR_bind = 200, NR_connect = 203, NR_sendto = 206,
+       NR_recvfrom = 207, NR_setsockopt = 208, NR_setns = 268 };
 enum { O_DIRECTORY = 040000 };
 
 static long sys6(long number, long a, long b, long c, long d, long e, long f)
@@ -56,9 +58,26 @@ __asm__(".globl _start\n_start:\n\tmov x29, xzr\n\tmov x30, xzr\n\tmov x0, sp\n\
 #error "the shim is built for amd64 and arm64"
 #endif
 
-enum { AT_FDCWD = -100, AF_UNIX = 1, SOCK_STREAM = 1, SOCK_CLOEXEC = 02000000, MSG_NOSIGNAL = 0x4000 };
+enum { AT_FDCWD = -100, AF_UNIX = 1, AF_INET = 2, AF_INET6 = 10, AF_NETLINK = 16, SOCK_STREAM = 1, SOCK_DGRAM = 2, SOCK_RAW = 3, SOCK_CLOEXEC = 02000000, MSG_DONTWAIT = 0x40, MSG_NOSIGNAL = 0x4000 };
+enum { CLONE_NEWNET = 0x40000000, SIOCGIFFLAGS = 0x8913, SIOCSIFFLAGS = 0x8914, SIOCGIFINDEX = 0x8933, IFF_UP = 1 };
+enum { SOL_NETLINK = 270, NETLINK_CAP_ACK = 10, NETLINK_EXT_ACK = 11, NLMSG_ERROR = 2 };
 enum { O_RDONLY = 0, O_WRONLY = 1, O_CREAT = 0100, O_TRUNC = 01000, O_CLOEXEC = 02000000 };
-enum { ENOENT = 2, EINTR = 4, EEXIST = 17, ECONNREFUSED = 111 };
+enum { ENOENT = 2, EINTR = 4, EAGAIN = 11, EEXIST = 17, EXDEV = 18, EPROTO = 71, ECONNREFUSED = 111 };
+
+/* include/uapi/linux/if.h; the kernel copies all 40 bytes. */
+struct ifreq {
+	char name[16];
+	union {
+		short flags;
+		int index;
+		char all[24];
+	};
+};
+
+struct sockaddr_nl {
+	uint16_t family, pad;
+	uint32_t port, groups;
+};
 
 struct sockaddr_un {
 	uint16_t family;
@@ -74,8 +93,14 @@ static long sys_open(const char *path, int flags, int mode) { return sys6(NR_ope
 static long sys_mkdir(const char *path, int mode) { return sys6(NR_mkdirat, AT_FDCWD, (long)path, mode, 0, 0, 0); }
 static long sys_unlink(const char *path) { return sys6(NR_unlinkat, AT_FDCWD, (long)path, 0, 0, 0, 0); }
 static long sys_rename(const char *from, const char *to) { return sys6(NR_renameat, AT_FDCWD, (long)from, AT_FDCWD, (long)to, 0, 0); }
-static long sys_socket(void) { return sys6(NR_socket, AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, 0, 0, 0); }
+static long sys_socket(int family, int type) { return sys6(NR_socket, family, type | SOCK_CLOEXEC, 0, 0, 0, 0); }
 static long sys_connect(int fd, const struct sockaddr_un *to) { return sys6(NR_connect, fd, (long)to, sizeof *to, 0, 0, 0); }
+static long sys_bind(int fd, const void *address, size_t length) { return sys6(NR_bind, fd, (long)address, (long)length, 0, 0, 0); }
+static long sys_setsockopt(int fd, int level, int name, const int *on) { return sys6(NR_setsockopt, fd, level, name, (long)on, sizeof *on, 0); }
+static long sys_recv(int fd, void *to, size_t length) { return sys6(NR_recvfrom, fd, (long)to, (long)length, MSG_DONTWAIT, 0, 0); }
+static long sys_readlink(const char *path, char *to, size_t length) { return sys6(NR_readlinkat, AT_FDCWD, (long)path, (long)to, (long)length, 0, 0); }
+static long sys_setns(int fd, int type) { return sys6(NR_setns, fd, type, 0, 0, 0, 0); }
+static long sys_ioctl(int fd, int request, struct ifreq *about) { return sys6(NR_ioctl, fd, request, (long)about, 0, 0, 0); }
 static long sys_send(int fd, const void *from, size_t length) { return sys6(NR_sendto, fd, (long)from, (long)length, MSG_NOSIGNAL, 0, 0); }
 
 static __attribute__((noreturn)) void sys_exit(int status)

@@ -5,21 +5,27 @@
  *
  * Alone it answers
  *   VERSION and a call without CNI_COMMAND   always
+ *   ADD of loopback, of portmap without maps always, in their usual form: see alone.h
  *   ADD, CHECK, GC                           error 11 (try again later) at once, when no agent listens
  *   STATUS                                   error 50 (plugin not available), when no agent listens
  *   DEL                                      success, when no agent listens and the request has been written durably into
  *                                            the delete queue, which the agent empties before its first ADD
  */
+#include "alone.h"
+#include "errand.h"
 #include "sys.h"
+#include "text.h"
 
 #ifndef TWILL_VERSION
 #error "build with make -C shim"
 #endif
 
 enum {
-	PROTOCOL = 1,
+	PROTOCOL = 2,
+	CODE_ERRAND = 256,    /* of an answer that is none yet: above every exit status */
 	HEADER = 20,          /* magic, protocol, code, length */
 	FRAME_MAX = 1 << 20,  /* of a request and of an answer */
+	REPORT_MAX = 1 << 16, /* of what came of an errand */
 	NAME_MAX = 255,       /* of a file */
 	PATH_MAX = 512,
 };
@@ -34,88 +40,6 @@ __attribute__((used)) static const char marker[] = "twill-cni shim " TWILL_VERSI
 static const char magic[8] = { 'T', 'W', 'I', 'L', 'L', 'C', 'N', 'I' };
 static const char *socket_path; /* set in start(): no initialised data, so no page of it in the file */
 static char frame[FRAME_MAX];
-
-/* ---- text ---------------------------------------------------------------------------------------------------------- */
-
-static size_t length_of(const char *text)
-{
-	size_t n = 0;
-	while (text[n])
-		n++;
-	return n;
-}
-
-static int same(const char *a, const char *b)
-{
-	while (*a && *a == *b)
-		a++, b++;
-	return *a == *b;
-}
-
-/* What follows `prefix` in `text`, or NULL. */
-static const char *after(const char *text, const char *prefix)
-{
-	while (*prefix)
-		if (*text++ != *prefix++)
-			return NULL;
-	return text;
-}
-
-/* A text under construction; what does not fit is cut, and `cut` says so. */
-struct text {
-	char *at;
-	size_t length, size;
-	int cut;
-};
-
-static void add(struct text *t, const char *more)
-{
-	for (; *more; more++) {
-		if (t->length + 1 >= t->size) {
-			t->cut = 1;
-			break;
-		}
-		t->at[t->length++] = *more;
-	}
-	t->at[t->length] = 0;
-}
-
-static void add_number(struct text *t, unsigned long n)
-{
-	char digits[24];
-	int i = sizeof digits - 1;
-	digits[i] = 0;
-	do
-		digits[--i] = (char)('0' + n % 10);
-	while (n /= 10);
-	add(t, digits + i);
-}
-
-/* As the inside of a JSON string. Bytes that JSON would not take as they are become '?'. */
-static void add_json(struct text *t, const char *more)
-{
-	for (; *more; more++) {
-		unsigned char c = (unsigned char)*more;
-		char one[3] = { (char)c, 0, 0 };
-		if (c == '"' || c == '\\')
-			one[0] = '\\', one[1] = (char)c;
-		else if (c < ' ' || c > '~')
-			one[0] = '?';
-		add(t, one);
-	}
-}
-
-static uint32_t get32(const char *at)
-{
-	const unsigned char *b = (const unsigned char *)at;
-	return (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3];
-}
-
-static void put32(char *at, uint32_t n)
-{
-	for (int i = 0; i < 4; i++)
-		at[i] = (char)(n >> (24 - 8 * i));
-}
 
 /* ---- input and output ---------------------------------------------------------------------------------------------- */
 
@@ -169,7 +93,9 @@ static __attribute__((noreturn)) void fail(unsigned code, const char *a, const c
 
 struct request {
 	const char *plugin, *command, *container, *ifname;
+	const char *netns, *path;
 	size_t length; /* of the frame */
+	size_t stdin_at; /* where in the frame the configuration begins */
 };
 
 /* `text` and its NUL go into the frame at `at`; the new end. */
@@ -181,6 +107,14 @@ static size_t put_text(size_t at, const char *prefix, const char *text)
 	memcpy(frame + at, prefix, a);
 	memcpy(frame + at + a, text, b);
 	return at + a + b;
+}
+
+static void put_header(char *to, uint32_t code, size_t length)
+{
+	memcpy(to, magic, sizeof magic);
+	put32(to + 8, PROTOCOL);
+	put32(to + 12, code);
+	put32(to + 16, (uint32_t)(length - HEADER));
 }
 
 /* Fills `frame` with the environment and stdin. */
@@ -197,10 +131,8 @@ static void read_request(struct request *request, char **env)
 	if ((size_t)n == FRAME_MAX - at)
 		fail(7, "the network configuration on stdin is larger than 1 MiB", "", "");
 	request->length = at + (size_t)n;
-	memcpy(frame, magic, sizeof magic);
-	put32(frame + 8, PROTOCOL);
-	put32(frame + 12, 0);
-	put32(frame + 16, (uint32_t)(request->length - HEADER));
+	request->stdin_at = at;
+	put_header(frame, 0, request->length);
 }
 
 /* ---- the agent ----------------------------------------------------------------------------------------------------- */
@@ -213,7 +145,7 @@ static int connect_agent(void)
 	if (n >= sizeof to.path)
 		fail(4, "the path of the agent's socket is too long: ", socket_path, "");
 	memcpy(to.path, socket_path, n);
-	int fd = (int)sys_socket();
+	int fd = (int)sys_socket(AF_UNIX, SOCK_STREAM);
 	if (fd < 0)
 		return -1;
 	long error;
@@ -226,20 +158,24 @@ static int connect_agent(void)
 	return fd;
 }
 
-/* Sends the frame; prints the answer and exits. Returns only if the agent went away without one. */
-static void ask(int fd, const struct request *request)
+static int send_all(int fd, const char *from, size_t length)
 {
-	for (size_t sent = 0; sent < request->length;) {
-		long n = sys_send(fd, frame + sent, request->length - sent);
+	for (size_t sent = 0; sent < length;) {
+		long n = sys_send(fd, from + sent, length - sent);
 		if (n == -EINTR)
 			continue;
 		if (n <= 0)
-			return;
+			return -1;
 		sent += (size_t)n;
 	}
-	static char answer[FRAME_MAX];
+	return 0;
+}
+
+/* Reads one frame from the agent into `answer` (FRAME_MAX bytes); the length of its body, or -1 if the agent went away. */
+static long read_answer(int fd, char *answer)
+{
 	if (read_all(fd, answer, HEADER) != HEADER)
-		return;
+		return -1;
 	for (size_t i = 0; i < sizeof magic; i++)
 		if (answer[i] != magic[i])
 			fail(11, "what listens at ", socket_path, " is not the Twill agent");
@@ -248,10 +184,31 @@ static void ask(int fd, const struct request *request)
 		     " are of different versions; the agent installs its own plugins when it starts: restart it");
 	size_t length = get32(answer + 16);
 	if (length > FRAME_MAX - HEADER || read_all(fd, answer + HEADER, length) != (long)length)
+		return -1;
+	return (long)length;
+}
+
+/* Sends the request, runs the errands that come back, prints the answer and exits. Returns only if the agent went away
+ * without an answer. */
+static void ask(int fd, const struct request *request)
+{
+	static char answer[FRAME_MAX + 1], report[REPORT_MAX];
+	if (send_all(fd, frame, request->length) < 0)
 		return;
-	if (write_all(1, answer + HEADER, length) < 0)
-		sys_exit(1);
-	sys_exit((int)get32(answer + 12));
+	for (;;) {
+		long length = read_answer(fd, answer);
+		if (length < 0)
+			return;
+		if (get32(answer + 12) != CODE_ERRAND) {
+			if (write_all(1, answer + HEADER, (size_t)length) < 0)
+				sys_exit(1);
+			sys_exit((int)get32(answer + 12));
+		}
+		size_t did = HEADER + run_errand(answer + HEADER, (size_t)length, report + HEADER, sizeof report - HEADER);
+		put_header(report, CODE_ERRAND, did);
+		if (send_all(fd, report, did) < 0)
+			return;
+	}
 }
 
 /* ---- the delete queue ---------------------------------------------------------------------------------------------- */
@@ -273,6 +230,20 @@ static int is_ifname(const char *text)
 		if (*c <= ' ' || *c > '~' || *c == '/' || *c == ':' || c - text >= 15)
 			return 0;
 	return *text != 0 && !same(text, ".") && !same(text, "..");
+}
+
+/* Answers an ADD that needs no agent and exits; returns if this is none. */
+static void add_alone(const struct request *request)
+{
+	struct span conf = { frame + request->stdin_at, frame + request->length }, prev;
+	char buffer[2048];
+	struct text answer = { buffer, 0, sizeof buffer, 0 };
+	if (!is_id(request->container) || !is_ifname(request->ifname) || !*request->netns || !*request->path)
+		return;
+	if (same(request->plugin, "portmap") && portmap_alone(conf, &prev))
+		sys_exit(write_all(1, prev.at, (size_t)(prev.end - prev.at)) < 0);
+	if (same(request->plugin, "loopback") && loopback_alone(conf, request->netns, &answer))
+		sys_exit(write_all(1, answer.at, answer.length) < 0);
 }
 
 static int sync_directory(const char *path)
@@ -359,7 +330,7 @@ static __attribute__((noreturn)) void about(const char *plugin)
 __attribute__((used, noreturn)) void start(long *stack)
 {
 	char **argv = (char **)(stack + 1), **env = argv + stack[0] + 1;
-	struct request request = { .plugin = "", .command = "", .container = "", .ifname = "" };
+	struct request request = { .plugin = "", .command = "", .container = "", .ifname = "", .netns = "", .path = "" };
 	socket_path = "/run/twill/cni.sock";
 	for (const char *c = stack[0] > 0 ? argv[0] : ""; *c; c++)
 		if (c == argv[0] || c[-1] == '/')
@@ -372,6 +343,10 @@ __attribute__((used, noreturn)) void start(long *stack)
 			request.container = value;
 		else if ((value = after(*e, "CNI_IFNAME=")))
 			request.ifname = value;
+		else if ((value = after(*e, "CNI_NETNS=")))
+			request.netns = value;
+		else if ((value = after(*e, "CNI_PATH=")))
+			request.path = value;
 		else if ((value = after(*e, "TWILL_CNI_SOCKET=")))
 			socket_path = value;
 	}
@@ -386,6 +361,8 @@ __attribute__((used, noreturn)) void start(long *stack)
 		fail(4, "unknown CNI_COMMAND: ", command, "");
 
 	read_request(&request, env);
+	if (same(command, "ADD"))
+		add_alone(&request);
 	int fd = connect_agent();
 	if (fd >= 0)
 		ask(fd, &request);

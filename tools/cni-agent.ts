@@ -19,7 +19,7 @@ const kernel = await openLinux()
 const server = await startCniServer({
   runDir: `${dir}/run`,
   kernel: {
-    commit: (_owner, _wanted, ops: readonly Op[]) => kernel.apply(ops),
+    commit: (_owner, _wanted, ops: readonly Op[], courier) => kernel.apply(ops, courier),
     release: (_owner, ops: readonly Op[]) => kernel.apply(ops),
     deviceTo: async (ip) => (await kernel.routeTo(ip))?.dev,
     host: (netns) => kernel.host(netns),

@@ -6,11 +6,13 @@ sys.unshare(CLONE_NEWNET)
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, type TestContext, test } from 'node:test'
 import { systemClock } from '#base/clock.ts'
 import { installShim } from '#cni/install.ts'
+import { encodeErrand, encodeRequest, HEADER_BYTES } from '#cni/protocol.ts'
 import { sweepTempNetns, type TempNetns, tempNetns } from '#kernel/temp-netns.ts'
 
 const REFERENCE = '/usr/lib/cni'
@@ -105,7 +107,10 @@ class Node {
   }
 
   spawnShim(plugin: string, command: string, id: string, netns: string, conf: object, ifname = 'eth0'): ChildProcess {
-    const child = spawn(join(bin, plugin), [], { env: this.env(command, id, netns, ifname), stdio: ['pipe', 'pipe', 'inherit'] })
+    const child = spawn('nsenter', [`--net=${this.netns}`, join(bin, plugin)], {
+      env: { ...this.env(command, id, netns, ifname), PATH: process.env.PATH! },
+      stdio: ['pipe', 'pipe', 'inherit'],
+    })
     child.stdin!.end(JSON.stringify(conf))
     return child
   }
@@ -215,7 +220,7 @@ for (const cniVersion of ['0.3.1', '1.0.0']) {
     const added = await node.run('flannel', 'ADD', 'abc', ours, conf)
     assert.equal(added.exit, 0, added.text)
     const mapped = await node.run('portmap', 'ADD', 'abc', ours, chained(added.text))
-    assert.equal(mapped.text, added.text)
+    assert.deepEqual(JSON.parse(mapped.text), JSON.parse(added.text))
 
     const delegate = JSON.parse(readFileSync(join(node.dir, 'flannel/abc'), 'utf8')) as { ipam: Json }
     const dataDir = join(node.dir, 'reference')
@@ -224,7 +229,7 @@ for (const cniVersion of ['0.3.1', '1.0.0']) {
     const theirText = reference('portmap', 'ADD', 'abc', theirNode, theirs, chained(bridged))
     // The installed reference prints an empty dns at 1.0.0; the specification's library stopped doing so.
     const plain = cniVersion === '1.0.0' ? theirText.replace(',\n    "dns": {}', '') : theirText
-    assert.equal(masked(mapped.text, ours), masked(plain, theirs))
+    assert.equal(masked(added.text, ours), masked(plain, theirs))
 
     for (const netns of [node.netns, theirNode, ours, theirs]) await until('links up', () => settled(netns))
     assert.deepEqual(view(ours), view(theirs), 'in the pod')
@@ -304,6 +309,53 @@ test('a name taken in the pod: refused with the reference text, and what has it 
   assert.equal((JSON.parse(refused.text) as { msg: string }).msg, 'container veth name provided (eth0) already exists')
   assert.equal(inside(pod, 'ip', '-j', 'addr'), before)
   assert.deepEqual(node.leftovers(), [])
+})
+
+/** A plugin of the test's own: asks for ADD, answers errands by `report`; the errands' programs and the answer. */
+async function askByHand(node: Node, id: string, netns: string, report: (program: Buffer) => Buffer) {
+  const env = Object.entries({ ...node.env('ADD', id, netns), PLUGIN: 'flannel' })
+  const programs: Buffer[] = []
+  const socket = connect(join(node.dir, 'run/cni.sock'))
+  socket.write(encodeRequest({ env: new Map(env), config: JSON.stringify(stock) }))
+  let text = ''
+  for await (const part of socket) {
+    const frame = part as Buffer
+    const body = frame.subarray(HEADER_BYTES)
+    if (frame.readUInt32BE(12) !== 256) text = body.toString()
+    else {
+      programs.push(body)
+      socket.write(encodeErrand(report(body)))
+    }
+  }
+  return { programs, text }
+}
+
+test('the agent sends the shim on an errand, and does itself what the shim could not', async (t) => {
+  const node = new Node(t, 'errand')
+  await node.start()
+  const pods = [namespace(), namespace(), namespace()]
+  assert.equal((await node.run('flannel', 'ADD', 'first', pods[0]!)).exit, 0)
+  const shown = (netns: string): string[] => [
+    inside(netns, 'ip', '-o', 'link', 'show', 'eth0').replace(/^\d+|@if\d+|netnsid \d+|([0-9a-f]{2}:){5}[0-9a-f]{2}/g, ''),
+    inside(netns, 'ip', 'route').replace(/10\.244\.1\.\d+ $/gm, ''),
+    ...['net/ipv4/conf/eth0/arp_notify', 'net/ipv6/conf/eth0/accept_dad'].map((path) => inside(netns, 'cat', `/proc/sys/${path}`)),
+  ]
+  const refused = Buffer.from('0000000d00000000', 'hex') // the first step: EACCES
+  for (const [i, report] of [refused, Buffer.alloc(3), Buffer.alloc(0)].entries()) {
+    const pod = namespace()
+    const { programs, text } = await askByHand(node, `refused${i}`, pod, () => report)
+    assert.equal(programs.length, 1)
+    assert.match(text, /"10\.244\.1\.\d+\/24"/)
+    assert.deepEqual(shown(pod), shown(pods[0]!))
+  }
+  const elsewhere = spawnSync(join(bin, 'flannel'), {
+    env: node.env('ADD', 'elsewhere', pods[1]!),
+    input: JSON.stringify(stock),
+    encoding: 'utf8',
+  })
+  assert.equal(elsewhere.status, 0, 'a shim in another network namespace than the agent: its errand ends at once')
+  assert.deepEqual(shown(pods[1]!), shown(pods[0]!))
+  assert.match(inside(node.netns, 'bridge', 'link'), /(veth[\s\S]*){5}/)
 })
 
 test('a runtime that kills the plugin during ADD has it undone', async (t) => {

@@ -4,8 +4,7 @@
  * plugin can delete what the other one added. Source: flannel-io/cni-plugin.
  * @module
  */
-import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs'
-import { mkdir, open, rename } from 'node:fs/promises'
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { type JsonObject, list, object, struct, text } from '#cni/decode.ts'
 import { CniError, cniCode, unsupported } from '#cni/failure.ts'
 import { goJson, parseJson, sortKeys } from '#cni/json.ts'
@@ -94,24 +93,13 @@ export function requireOurDelegate(delegate: JsonObject): void {
 
 const scratchPath = (dataDir: string, containerId: string): string => `${dataDir}/${containerId}`
 
-/** Writes the scratch file, on pool threads while the kernel works. It is whole and in its place when the promise resolves, and on
- * the disk moments later: no one waits for that, since a power cut takes the pod along, and a DEL that then finds the file empty
- * works from the current configuration. */
-export async function saveScratch(dataDir: string, containerId: string, content: string): Promise<void> {
-  await mkdir(dataDir, { recursive: true, mode: 0o700 })
+/** Writes the scratch file, whole or not at all. It is not synced: a power cut takes the pod along, and a DEL that then finds the
+ * file empty works from the current configuration. */
+export function saveScratch(dataDir: string, containerId: string, content: string): void {
   const temp = `${dataDir}/.tmp-${containerId}`
-  const file = await open(temp, 'w', 0o600)
-  try {
-    await file.writeFile(content)
-    await rename(temp, scratchPath(dataDir, containerId))
-  } catch (error) {
-    await file.close()
-    throw error
-  }
-  void file
-    .sync()
-    .catch(() => {})
-    .finally(() => file.close())
+  mkdirSync(dataDir, { recursive: true, mode: 0o700 })
+  writeFileSync(temp, content, { mode: 0o600 })
+  renameSync(temp, scratchPath(dataDir, containerId))
 }
 
 /** The delegate's configuration that ADD stored; undefined if it is gone, empty or torn. */

@@ -1,9 +1,9 @@
 /** The door to the kernel as CNI needs it; the daemon stands behind it. @module */
-import type { HostView, Item, Op, Outcome } from '#model/kernel.ts'
+import type { Courier, HostView, Item, Op, Outcome } from '#model/kernel.ts'
 
 export interface PodKernel {
   /** Carries out `ops` at once and in order, and keeps `wanted` (repairs it) for `owner` from then on. One outcome an op. */
-  commit(owner: string, wanted: readonly Item[], ops: readonly Op[]): Promise<readonly Outcome[]>
+  commit(owner: string, wanted: readonly Item[], ops: readonly Op[], courier?: Courier): Promise<readonly Outcome[]>
   /** Forgets what was wanted for `owner`, then carries out `ops`. */
   release(owner: string, ops: readonly Op[]): Promise<readonly Outcome[]>
   /** The node's device by which packets to `ip` leave; undefined if there is no route. */
@@ -18,3 +18,11 @@ export type RemoveReferenceRules = (key: {
   readonly containerId: string
   readonly ifname: string
 }) => Promise<number>
+
+/** Who waits for a request's answer. */
+export interface Caller {
+  /** Aborts when no one waits any more. */
+  readonly gone: AbortSignal
+  /** The shim, which can wire up a pod itself while it waits; absent for a request out of the delete queue. */
+  readonly courier?: Courier
+}

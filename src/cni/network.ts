@@ -17,7 +17,7 @@ import { checkAttached } from '#cni/check.ts'
 import type { JsonObject } from '#cni/decode.ts'
 import { CniError, cniCode, unsupported } from '#cni/failure.ts'
 import { type IpamConf, ipamDataDir, parseIpam, parseResolvConf } from '#cni/ipam.ts'
-import type { PodKernel } from '#cni/kernel.ts'
+import type { Caller, PodKernel } from '#cni/kernel.ts'
 import { type CniCall, parseArgs } from '#cni/request.ts'
 import { type CniResult, passedOn, type ResultRoute } from '#cni/result.ts'
 import { AddressStore, type Owner, type Reservation, type TakeLock } from '#cni/store.ts'
@@ -70,8 +70,9 @@ export class Network {
   }
 
   /** ADD of the bridge plugin: `conf` is its configuration. An attachment of ours under the same ID and name is replaced.
-   * @param signal  Aborts when no one waits for the answer any more; what was made is then taken back. */
-  async add(target: Target, conf: JsonObject, signal: AbortSignal): Promise<CniResult> {
+   * When the caller is gone before the end, what was made is taken back.
+   * @param meanwhile  Something else that must be done, or the ADD fails: while the kernel works there is time for it. */
+  async add(target: Target, conf: JsonObject, caller: Caller, meanwhile = () => {}): Promise<CniResult> {
     const bridge = parseBridgeConf(conf, target.args)
     const ipam = bridge.layer3 ? parseIpam(conf, bridge.ipam, target.args, this.#o.dataDir) : this.#noIpam
     const ipamDns = resolvConfOf(ipam.resolvConf)
@@ -88,13 +89,19 @@ export class Network {
       this.#o.attachments.begin(entry)
       await this.#ensureBridge(entry.attachment, { force: bridge.forceAddress })
       await this.#ensureMasquerade([entry.attachment])
-      await this.#attach(entry.attachment)
+      const attached = this.#attach(entry.attachment, caller)
+      const failed = attempt(meanwhile)
+      await attached
+      if (failed) {
+        demand(await this.#o.kernel.release(podOwner(entry.attachment), detachOps(entry.attachment)))
+        throw failed.error
+      }
     } catch (error) {
       await this.#forget(target, ipam.dataDir)
       throw error
     }
     try {
-      if (signal.aborted) throw new CniError(cniCode.tryAgainLater, 'the runtime went away during ADD')
+      if (caller.gone.aborted) throw new CniError(cniCode.tryAgainLater, 'the runtime went away during ADD')
       this.#o.attachments.finish(entry)
     } catch (error) {
       await this.#takeBack(entry)
@@ -191,9 +198,9 @@ export class Network {
   }
 
   /** Makes the pair and wires it up, whole or not at all. A bridge that someone deleted meanwhile is made anew. */
-  async #attach(a: Attachment): Promise<void> {
-    const attempt = (): Promise<readonly Outcome[]> => this.#o.kernel.commit(podOwner(a), podItems(a), attachOps(a))
-    let outcomes = await attempt()
+  async #attach(a: Attachment, { courier }: Caller): Promise<void> {
+    const commit = (): Promise<readonly Outcome[]> => this.#o.kernel.commit(podOwner(a), podItems(a), attachOps(a), courier)
+    let outcomes = await commit()
     const error = outcomes[0]?.error
     if (error) {
       await this.#o.kernel.release(podOwner(a), [])
@@ -204,7 +211,7 @@ export class Network {
       demand(await this.#o.kernel.release(podOwner(a), detachOps(a)))
       this.#bridges.delete(a.bridge)
       await this.#ensureBridge(a)
-      outcomes = await attempt()
+      outcomes = await commit()
     }
     try {
       demandPod(outcomes)
@@ -365,6 +372,16 @@ function demandPod(outcomes: readonly Outcome[]): void {
     throw cannotRoute(refused.op.item, refused.op.item.dev, messageOf(refused.error).replace(/^.*?: /s, ''))
   }
   demand(outcomes)
+}
+
+/** What `fn` threw. */
+function attempt(fn: () => void): { error: unknown } | undefined {
+  try {
+    fn()
+    return undefined
+  } catch (error) {
+    return { error }
+  }
 }
 
 /** Throws the first failure. IPv6 sysctls are best effort: a kernel or a pod may have no IPv6 at all. */

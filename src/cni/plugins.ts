@@ -19,7 +19,7 @@ import {
   saveScratch,
 } from '#cni/flannel.ts'
 import type { HostPorts } from '#cni/hostports.ts'
-import type { PodKernel, RemoveReferenceRules } from '#cni/kernel.ts'
+import type { Caller, PodKernel, RemoveReferenceRules } from '#cni/kernel.ts'
 import { demand, isAmong, type Network, netnsProblem, podNameOf, requireNetns } from '#cni/network.ts'
 import { checkPorts, mapPorts } from '#cni/portmap.ts'
 import type { CniCall } from '#cni/request.ts'
@@ -35,13 +35,12 @@ export interface PluginContext {
   readonly removeReferenceRules: RemoveReferenceRules
 }
 
-/** Carries out `call`. The text goes to stdout; DEL and CHECK have none.
- * @param signal  Aborts when the runtime went away. */
-export async function callPlugin(call: CniCall, context: PluginContext, signal: AbortSignal): Promise<string> {
+/** Carries out `call`. The text goes to stdout; DEL and CHECK have none. */
+export async function callPlugin(call: CniCall, context: PluginContext, caller: Caller): Promise<string> {
   const plugin = plugins[call.plugin]!
   switch (call.command) {
     case 'ADD':
-      return printResult(await plugin.add(call, context, signal), call.version)
+      return printResult(await plugin.add(call, context, caller), call.version)
     case 'DEL':
       await plugin.del?.(call, context)
       return ''
@@ -60,7 +59,7 @@ export async function callPlugin(call: CniCall, context: PluginContext, signal: 
 }
 
 interface Plugin {
-  add(call: CniCall, context: PluginContext, signal: AbortSignal): Promise<CniResult>
+  add(call: CniCall, context: PluginContext, caller: Caller): Promise<CniResult>
   del?(call: CniCall, context: PluginContext): Promise<void>
   check?(call: CniCall, context: PluginContext): Promise<void>
   /** @throws {CniError} 50 while ADD could not be served. */
@@ -79,17 +78,17 @@ async function collect(call: CniCall, plugin: Plugin, context: PluginContext): P
 }
 
 const flannel: Plugin = {
-  async add(call, { network, flannel: paths }, signal) {
+  async add(call, { network, flannel: paths }, caller) {
     const conf = parseFlannelConf(call.conf, paths)
     const content = delegateConf(call, conf, loadSubnetEnv(conf.subnetFile))
     const delegate = JSON.parse(content) as JsonObject
     requireOurDelegate(delegate)
-    const saved = saveScratch(conf.dataDir, call.containerId, content)
-    const [added, kept] = await Promise.allSettled([network.add(call, delegate, signal), saved])
-    if (added.status === 'fulfilled' && kept.status === 'fulfilled') return added.value
-    if (added.status === 'fulfilled') await network.del(call, ipamOf(delegate))
-    removeScratch(conf.dataDir, call.containerId)
-    throw added.status === 'rejected' ? added.reason : (kept as PromiseRejectedResult).reason
+    try {
+      return await network.add(call, delegate, caller, () => saveScratch(conf.dataDir, call.containerId, content))
+    } catch (error) {
+      removeScratch(conf.dataDir, call.containerId)
+      throw error
+    }
   },
   async del(call, context) {
     const { flannel: paths } = context
@@ -122,7 +121,7 @@ const flannel: Plugin = {
 }
 
 const bridge: Plugin = {
-  add: (call, { network }, signal) => network.add(call, call.conf, signal),
+  add: (call, { network }, caller) => network.add(call, call.conf, caller),
   del: (call, context) => detach(call, ipamOf(call.conf), context),
   check: (call, { network }) => network.check(call, call.conf, () => requirePrevResult(call)),
   gc: (call, { network, hostPorts }, valid) => network.collect(call.network, ipamOf(call.conf), valid, (a) => hostPorts.remove(a)),

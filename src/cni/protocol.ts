@@ -1,10 +1,12 @@
 /**
- * The words between the shim (shim/twill-cni.c) and the agent, on a unix stream socket. One request, one answer, close.
+ * The words between the shim (shim/twill-cni.c) and the agent, on a unix stream socket. One request, errands if the agent has
+ * any, one answer, close.
  *
  *     "TWILLCNI" | u32 protocol | u32 code | u32 length | length bytes          integers in network order
  *
  * Request: code 0; the bytes are NUL-terminated texts `NAME=value` (PLUGIN, then every CNI_* variable), an empty text, then
- * stdin as it came. Answer: code is the exit status, the bytes go to stdout. At most 1 MiB either way. A request that is
+ * stdin as it came. Answer: code is the exit status, the bytes go to stdout. Errand: code 256, either
+ * way; the bytes are steps to carry out and what came of them (shim/errand.h). At most 1 MiB either way. A request that is
  * closed before its answer has no one waiting any more: its ADD is undone. Files in the delete queue are requests.
  *
  * The 20-byte header never changes; `protocol` does with the meaning of the rest, and either side refuses another number.
@@ -12,9 +14,10 @@
  */
 import type { CniAnswer } from '#model/pod.ts'
 
-export const PROTOCOL = 1
+export const PROTOCOL = 2
 export const HEADER_BYTES = 20
 export const MAX_FRAME_BYTES = 1 << 20
+const CODE_ERRAND = 256
 const MAGIC = Buffer.from('TWILLCNI')
 
 /** What one call of the shim hands over, not yet judged. */
@@ -61,7 +64,10 @@ export function encodeRequest(request: RawRequest): Buffer {
 
 export const encodeAnswer = (answer: CniAnswer): Buffer => frame(answer.exit, Buffer.from(answer.stdout))
 
-function frame(code: number, body: Buffer): Buffer {
+/** An errand, or (for tests) its report. */
+export const encodeErrand = (program: Uint8Array): Buffer => frame(CODE_ERRAND, program)
+
+function frame(code: number, body: Uint8Array): Buffer {
   const header = Buffer.alloc(HEADER_BYTES)
   MAGIC.copy(header)
   header.writeUInt32BE(PROTOCOL, 8)

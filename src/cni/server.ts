@@ -17,14 +17,15 @@ import { cniError } from '#cni/errors.ts'
 import { CniError, cniCode, failureAnswer } from '#cni/failure.ts'
 import type { FlannelPaths } from '#cni/flannel.ts'
 import { HostPorts } from '#cni/hostports.ts'
-import type { PodKernel, RemoveReferenceRules } from '#cni/kernel.ts'
+import type { Caller, PodKernel, RemoveReferenceRules } from '#cni/kernel.ts'
 import { Network } from '#cni/network.ts'
 import { callPlugin, type PluginContext } from '#cni/plugins.ts'
-import { decodeRequest, encodeAnswer, frameLength, MAX_FRAME_BYTES, type RawRequest } from '#cni/protocol.ts'
+import { decodeRequest, encodeAnswer, encodeErrand, frameLength, HEADER_BYTES, MAX_FRAME_BYTES, type RawRequest } from '#cni/protocol.ts'
 import { replayDeletes } from '#cni/queue.ts'
 import { parseRequest } from '#cni/request.ts'
 import type { TakeLock } from '#cni/store.ts'
 import { Turns } from '#cni/turns.ts'
+import type { Courier } from '#model/kernel.ts'
 import type { Attachment, CniAnswer, ReferencePorts } from '#model/pod.ts'
 
 export interface CniServerOptions {
@@ -73,16 +74,16 @@ export async function startCniServer(o: CniServerOptions): Promise<CniServer> {
   const removeReferenceRules = o.removeReferenceRules ?? (() => Promise.resolve(0))
   const context: PluginContext = { network, kernel, flannel, hostPorts, removeReferenceRules }
   const turns = new Turns(o.concurrency ?? 16)
-  const answer = (request: RawRequest, signal: AbortSignal): Promise<CniAnswer> => answerRequest(request, context, turns, o, signal)
+  const answer = (request: RawRequest, caller: Caller): Promise<CniAnswer> => answerRequest(request, context, turns, o, caller)
 
   const closing = new AbortController()
   const takenOver = Promise.withResolvers<void>()
   const open = new Set<Promise<void>>()
   // The socket is open before the queue is read: a shim that found it closed has its file in the queue by then.
   const server = await listen(socketPath, (socket) => {
-    const served = serve(socket, log, async (request, signal) => {
+    const served = serve(socket, log, async (request, caller) => {
       await takenOver.promise
-      return answer(request, signal)
+      return answer(request, caller)
     }).finally(() => open.delete(served))
     open.add(served)
   })
@@ -100,7 +101,7 @@ export async function startCniServer(o: CniServerOptions): Promise<CniServer> {
   })
   await network.resume(unfinished)
   const replay = (): Promise<number> =>
-    replayDeletes(`${o.runDir}/delete-queue`, log, (request) => answer(request, new AbortController().signal))
+    replayDeletes(`${o.runDir}/delete-queue`, log, (request) => answer(request, { gone: new AbortController().signal }))
   let left = await replay()
   takenOver.resolve()
   const retrying = (async () => {
@@ -126,7 +127,7 @@ async function answerRequest(
   context: PluginContext,
   turns: Turns,
   { log, clock }: Pick<CniServerOptions, 'log' | 'clock'>,
-  signal: AbortSignal,
+  caller: Caller,
 ): Promise<CniAnswer> {
   const began = clock.now()
   const about = {
@@ -137,8 +138,8 @@ async function answerRequest(
   try {
     const call = parseRequest(request)
     const stdout = await turns.run(`${call.containerId}/${call.ifname}`, () => {
-      if (call.command === 'ADD' && signal.aborted) throw new CniError(cniCode.tryAgainLater, 'the runtime went away before ADD began')
-      return callPlugin(call, context, signal)
+      if (call.command === 'ADD' && caller.gone.aborted) throw new CniError(cniCode.tryAgainLater, 'the runtime went away before ADD began')
+      return callPlugin(call, context, caller)
     })
     log.info({ ...about, ifname: call.ifname, ms: Math.round((clock.now() - began) * 10) / 10 }, 'CNI request done')
     return { exit: 0, stdout }
@@ -149,43 +150,57 @@ async function answerRequest(
   }
 }
 
-/** Reads one request from `socket`, hands it to `answer` and writes what comes. Resolves when the socket is closed. */
-function serve(socket: Socket, log: Log, answer: (request: RawRequest, signal: AbortSignal) => Promise<CniAnswer>): Promise<void> {
+/** Reads one request from `socket`, hands it to `answer` and writes what comes; errands go out and their reports come in
+ * between. Resolves when the socket is closed. */
+function serve(socket: Socket, log: Log, answer: (request: RawRequest, caller: Caller) => Promise<CniAnswer>): Promise<void> {
   const gone = new AbortController()
-  const parts: Buffer[] = []
-  let have = 0
-  let want: number | undefined
+  let unread: Buffer = Buffer.alloc(0)
+  let working: Promise<void> | undefined
+  let reported: ((report: Uint8Array | undefined) => void) | undefined
   const closed = new Promise<void>((resolve) => socket.once('close', () => resolve()))
-  socket.once('close', () => gone.abort())
+  socket.once('close', () => {
+    gone.abort()
+    reported?.(undefined)
+  })
   socket.on('error', (error) => log.debug({ err: error.message }, 'CNI connection'))
   socket.setTimeout(IDLE_MS, () => {
-    if (want === undefined || have < want) socket.destroy()
+    if (working === undefined) socket.destroy()
   })
   const reply = (one: CniAnswer): void => {
     if (!socket.destroyed) socket.end(encodeAnswer(one))
   }
   const refuse = (problem: string): void => {
+    if (working) return void socket.destroy() // it has been asked for a report and sends something else
     socket.removeAllListeners('data')
     reply(failureAnswer(new CniError(cniCode.tryAgainLater, problem)))
     socket.resume()
   }
-  let working: Promise<void> = Promise.resolve()
-  socket.on('data', (chunk: Buffer) => {
-    parts.push(chunk)
-    have += chunk.length
-    if (have > MAX_FRAME_BYTES) return refuse('the request is larger than 1 MiB')
-    if (want === undefined) {
-      const header = frameLength(Buffer.concat(parts))
-      if (header === undefined) return
-      if ('problem' in header) return refuse(header.problem)
-      want = header.length
+  const courier: Courier = (program) =>
+    new Promise((resolve) => {
+      if (gone.signal.aborted) return resolve(undefined)
+      reported = resolve
+      socket.write(encodeErrand(program))
+    })
+  const take = (frame: Buffer): void => {
+    if (working && reported) {
+      reported(frame.subarray(HEADER_BYTES))
+      reported = undefined
+      return
     }
-    if (have < want) return
-    const request = decodeRequest(Buffer.concat(parts))
-    if (request === undefined) return refuse('the environment of the request has no end')
-    socket.removeAllListeners('data')
-    socket.resume() // so that the end of the connection is noticed
-    working = answer(request, gone.signal).then(reply)
+    const request = working ? undefined : decodeRequest(frame)
+    if (request === undefined) refuse('the environment of the request has no end')
+    else working = answer(request, { gone: gone.signal, courier }).then(reply)
+  }
+  socket.on('data', (chunk: Buffer) => {
+    unread = unread.length === 0 ? chunk : Buffer.concat([unread, chunk])
+    if (unread.length > MAX_FRAME_BYTES) return refuse('the request is larger than 1 MiB')
+    const header = frameLength(unread)
+    if (header === undefined) return
+    if ('problem' in header) return refuse(header.problem)
+    if (unread.length < header.length) return
+    const frame = unread.subarray(0, header.length)
+    unread = unread.subarray(header.length)
+    take(frame)
   })
   return closed.then(() => working)
 }

@@ -7,7 +7,18 @@ import type { Clock } from '#base/clock.ts'
 import { messageOf } from '#base/errors.ts'
 import type { Log } from '#base/log.ts'
 import { Journal } from '#daemon/journal.ts'
-import { type Change, type HostView, type Item, type Kernel, keyOf, type Op, type Outcome, type Scope, showOp } from '#model/kernel.ts'
+import {
+  type Change,
+  type Courier,
+  type HostView,
+  type Item,
+  type Kernel,
+  keyOf,
+  type Op,
+  type Outcome,
+  type Scope,
+  showOp,
+} from '#model/kernel.ts'
 import type { Repair } from '#model/status.ts'
 import { Desired, type Flight, type PlannedOp, type Sweep } from '#plan/desired.ts'
 import { possibleWith } from '#plan/features.ts'
@@ -134,9 +145,9 @@ export class Steward {
   }
 
   /** Carries out `ops` at once, ahead of any pass, and keeps `wanted` for `owner` from then on. */
-  async commit(owner: string, wanted: readonly Item[], ops: readonly Op[]): Promise<Outcome[]> {
+  async commit(owner: string, wanted: readonly Item[], ops: readonly Op[], courier?: Courier): Promise<Outcome[]> {
     const able = ops.filter(({ item }) => this.#isPossible(item))
-    const { flight, outcomes } = await this.#send(able)
+    const { flight, outcomes } = await this.#send(able, courier)
     this.desired.setOwner(owner, wanted)
     this.#learn(() => this.desired.acknowledge(outcomes, flight))
     return outcomes
@@ -196,10 +207,10 @@ export class Steward {
     return { ...scope, sysctls: [...new Set([...scope.sysctls, ...this.desired.sysctls()])], flows: this.desired.flows() }
   }
 
-  async #send(ops: readonly Op[]): Promise<{ flight: Flight; outcomes: Outcome[] }> {
+  async #send(ops: readonly Op[], courier?: Courier): Promise<{ flight: Flight; outcomes: Outcome[] }> {
     const flight = this.desired.depart()
     try {
-      return { flight, outcomes: ops.length === 0 ? [] : await this.#o.kernel.apply(ops) }
+      return { flight, outcomes: ops.length === 0 ? [] : await this.#o.kernel.apply(ops, courier) }
     } catch (error) {
       this.desired.acknowledge([], flight)
       throw error

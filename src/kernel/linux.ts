@@ -7,6 +7,7 @@
  */
 import { closeSync, openSync } from 'node:fs'
 import { isRouteSide, type RouteSideOp } from '#kernel/encode.ts'
+import { errandOf } from '#kernel/errand.ts'
 import { kernelError } from '#kernel/errors.ts'
 import { probeFeatures } from '#kernel/features.ts'
 import { deleteFile, writeFileItem } from '#kernel/files.ts'
@@ -18,11 +19,12 @@ import { observeFiles, observeHost, observeRouteSide, observeRouteTo, observeSys
 import { deleteLinks, Reaper } from '#kernel/reaper.ts'
 import { refusalOf } from '#kernel/refusal.ts'
 import { NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket } from '#kernel/socket.ts'
-import { writeSysctls } from '#kernel/sysctl.ts'
+import { HomeSysctls, writeSysctls } from '#kernel/sysctl.ts'
 import { changeStream, type Emit, type Stop, watchFiles, watchSysctls } from '#kernel/watch.ts'
 import { type Home, RouteWriter, type Site } from '#kernel/writer.ts'
 import {
   type Change,
+  type Courier,
   type FileItem,
   type HostFilter,
   type HostView,
@@ -64,6 +66,7 @@ class Linux implements Kernel {
   readonly #nft = openNft(this.#netfilter)
   readonly #flows: Flows
   readonly #reaper: Reaper
+  readonly #sysctls = new HomeSysctls()
   readonly #home: Omit<Home, 'linksOf'>
   readonly #nftWatchers = new Set<Emit>()
   #nftNews: NetlinkSocket | undefined
@@ -100,7 +103,9 @@ class Linux implements Kernel {
     return items
   }
 
-  apply(ops: readonly Op[]): Promise<Outcome[]> {
+  async apply(ops: readonly Op[], courier?: Courier): Promise<Outcome[]> {
+    const errand = courier && (await this.#sendErrand(ops, courier))
+    if (errand) return errand
     const result = this.#turn.then(() => this.#apply(ops))
     this.#turn = result.catch(() => {})
     return result
@@ -151,6 +156,7 @@ class Linux implements Kernel {
     await this.#monitor.close()
     for (const socket of [this.#reader, this.#writer, this.#netfilter, this.#nftNews]) await socket?.close()
     closeSync(this.#home.netnsFd)
+    this.#sysctls.close()
   }
 
   /** All watchers share one socket, since decoding follows transactions and so must see each message once. */
@@ -171,6 +177,24 @@ class Linux implements Kernel {
       for (const change of changes) for (const hear of this.#nftWatchers) hear(change)
     })
     return socket
+  }
+
+  /** Has the courier carry out `ops`; undefined if it cannot, or could not do all of them. */
+  async #sendErrand(ops: readonly Op[], courier: Courier): Promise<Outcome[] | undefined> {
+    const { links } = this.#monitor
+    const errand = errandOf(ops, (name) => links.index(name))
+    const report = errand && (await courier(errand.program))
+    if (report === undefined || !errand?.done(report)) return undefined
+    const { left } = errand
+    this.#home.count(ops.length - left.length)
+    const errors = this.#writeSysctls(
+      undefined,
+      left.map(({ item }) => item as SysctlItem),
+    )
+    return ops.map((op) => {
+      const error = errors[left.indexOf(op)]
+      return { op, ...(error && { error }) }
+    })
   }
 
   async #apply(ops: readonly Op[]): Promise<Outcome[]> {
@@ -250,7 +274,7 @@ class Linux implements Kernel {
 
   #writeSysctls(netns: string | undefined, items: readonly SysctlItem[]): (Error | undefined)[] {
     this.#home.count(items.length)
-    return writeSysctls(netns, items)
+    return netns === undefined ? this.#sysctls.write(items) : writeSysctls(netns, items)
   }
 }
 

@@ -72,6 +72,8 @@ export interface SocketOptions {
 
 /** Port ids of every socket opened here; kept after close, since notifications of their last changes may still be queued. */
 const ownPorts = new Set<number>()
+/** From now on what the socket with this port id does is our doing. */
+export const claimPort = (portId: number): void => void ownPorts.add(portId)
 export const isOwnPort = (portId: number): boolean => ownPorts.has(portId)
 
 export const openNetlink = (protocol: number): number => sys.socket(AF_NETLINK, SOCK_RAW_CLOEXEC, protocol)

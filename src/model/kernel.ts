@@ -265,12 +265,17 @@ export interface Scope {
   readonly flows?: readonly FlowsItem[]
 }
 
+/** Carries out an errand for the kernel's door: a program that the door wrote (bytes), in a process that has nothing else to do.
+ * Resolves to the report, or to undefined if the process is gone; no step is under way any more then. */
+export type Courier = (program: Uint8Array) => Promise<Uint8Array | undefined>
+
 /** The door to the kernel. Real and fake stand in for each other; one contract suite runs over both. */
 export interface Kernel {
   /** Every object in `scope`, read back. */
   dump(scope: Scope): Promise<Item[]>
-  /** Carries out `ops` in order, batched, and goes on past failures: one outcome an op, in order. One call at a time runs. */
-  apply(ops: readonly Op[]): Promise<Outcome[]>
+  /** Carries out `ops` in order, batched, and goes on past failures: one outcome an op, in order. One call at a time runs.
+   * @param courier  May be asked to carry out `ops` that wire up a pod; runs beside other calls. */
+  apply(ops: readonly Op[], courier?: Courier): Promise<Outcome[]>
   /** Changes to objects in `scope` from now on, our own included, until `signal` aborts. */
   watch(scope: Scope, signal: AbortSignal): AsyncIterable<Change>
   /** Links, addresses and routes of the node, or of the namespace at `netns`. */

@@ -37,9 +37,9 @@ test('a bridge is what the reference plugin makes of cni0', () => {
   ])
 })
 
-test('ADD in order: the pair, then host end, sysctls, addresses, and only then the pod end comes up', () => {
+test('ADD in order: the pair, its port, sysctls, addresses, and only then the ends come up, the host end last', () => {
   assert.deepEqual(attachOps(pod).map(showOp), [
-    'put link veth1a2b3c4d type veth address 02:00:00:00:00:01 mtu 1450 up',
+    'put link veth1a2b3c4d type veth address 02:00:00:00:00:01 mtu 1450 down',
     'put port veth1a2b3c4d master cni0 hairpin on',
     'put sysctl net/ipv6/conf/veth1a2b3c4d/accept_ra=0',
     'put netns /run/netns/x sysctl net/ipv4/conf/eth0/arp_notify=1',
@@ -48,6 +48,7 @@ test('ADD in order: the pair, then host end, sysctls, addresses, and only then t
     'put netns /run/netns/x link eth0 type veth up',
     'put netns /run/netns/x route 10.244.0.0/16 via 10.244.1.1 dev eth0 proto 3',
     'put netns /run/netns/x route default via 10.244.1.1 dev eth0 proto 3',
+    'put link veth1a2b3c4d type veth address 02:00:00:00:00:01 mtu 1450 up',
   ])
   const first = attachOps(pod)[0]!.item
   assert.deepEqual(first.kind === 'link' && first.peer, { name: 'eth0', netns: '/run/netns/x', mac: '0a:58:0a:f4:01:05', mtu: 1450 })

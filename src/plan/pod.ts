@@ -69,15 +69,16 @@ export function podItems(a: Attachment): [LinkItem, PortItem, ...NftElementItem[
   ]
 }
 
-/** The ops of ADD. The first makes the pair, and fails if either name is taken; then nothing that stands on it is tried. The
- * pod's end comes up late, so that its gratuitous ARP (arp_notify) finds the way open. */
+/** The ops of ADD. The first makes the pair, and fails if either name is taken; then nothing that stands on it is tried. Both
+ * ends come up late, the host end last: an end that is up while the other is down has no carrier, and when the kernel notices
+ * (linkwatch) it holds the rtnl lock for an RCU grace period (dev_deactivate), a millisecond that the next message waits for. */
 export function attachOps(a: Attachment): Op[] {
   const owner = podOwner(a)
   const [host, port, ...masquerade] = podItems(a)
   const peer: VethPeer = { name: a.ifname, netns: a.netns, mac: a.pod.mac, ...mtuOf(a.mtu) }
   const conf = (path: string, value: string): SysctlItem => ({ ...sysctl(path, value, owner), netns: a.netns })
   const items: Item[] = [
-    { ...host, peer },
+    { ...host, up: false, peer },
     port,
     ...masquerade,
     ...(carriesIpv6(a.mtu) ? [sysctl(`net/ipv6/conf/${a.host.name}/accept_ra`, '0', owner)] : []),
@@ -98,6 +99,7 @@ export function attachOps(a: Attachment): Op[] {
     ...a.pod.addresses.map((cidr): AddressItem => ({ ...address(a.ifname, cidr, owner), ...(a.dad && { dad: true }), netns: a.netns })),
     ...(a.containerDown ? [] : [{ kind: 'link', name: a.ifname, type: 'veth', up: true, owner, netns: a.netns } as const]),
     ...podRoutes(a).map((route): RouteItem => ({ ...route, owner, netns: a.netns })),
+    host,
   ]
   return items.map((item) => ({ verb: 'put', item }))
 }

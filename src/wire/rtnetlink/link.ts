@@ -21,7 +21,7 @@ import {
   type Request,
   read,
 } from '#wire/netlink.ts'
-import { AF_BRIDGE, AF_UNSPEC, RTM_DELLINK, RTM_GETLINK, RTM_NEWLINK, RTM_SETLINK } from '#wire/rtnetlink/constants.ts'
+import { AF_BRIDGE, AF_INET, AF_UNSPEC, RTM_DELLINK, RTM_GETLINK, RTM_NEWLINK, RTM_SETLINK } from '#wire/rtnetlink/constants.ts'
 
 const HEADER = 16
 const IFF_UP = 0x1
@@ -41,6 +41,7 @@ const IFLA = {
   LINKINFO: 18,
   GROUP: 27,
   NET_NS_FD: 28,
+  AF_SPEC: 26,
   EXT_MASK: 29,
   LINK_NETNSID: 37,
 } as const
@@ -64,6 +65,9 @@ const VXLAN = {
 } as const
 const VETH_INFO_PEER = 1
 const BRPORT = { MODE: 4, ISOLATED: 33 } as const
+const IFLA_INET_CONF = 1
+/** IPV4_DEVCONF_* of linux/ip.h, by the name of the file in net/ipv4/conf/<device>/. */
+const IPV4_CONF: Readonly<Record<string, number>> = { arp_notify: 22 }
 /** Leave statistics out: they are most of a reply's bytes. */
 const RTEXT_FILTER_SKIP_STATS = 1 << 3
 
@@ -210,6 +214,14 @@ export function setPort(
     attr.nest(INFO.SLAVE_DATA, attr.u8(BRPORT.MODE, hairpin ? 1 : 0), attr.u8(BRPORT.ISOLATED, isolated ? 1 : 0)),
   )
   return { type: RTM_NEWLINK, flags: NLM_F_ACK, body: concat(header(0), nameAttribute(port), slave) }
+}
+
+/** What a write to the sysctl net/ipv4/conf/<name>/<key> does, as a message; undefined for a key that is not known here. */
+export function setIpv4Conf(name: string, key: string, value: number): Request | undefined {
+  const type = IPV4_CONF[key]
+  if (type === undefined) return undefined
+  const conf = attr.nest(AF_INET, attr.nest(IFLA_INET_CONF, attr.u32(type, value)))
+  return { type: RTM_SETLINK, flags: NLM_F_ACK, body: concat(header(0), nameAttribute(name), attr.nest(IFLA.AF_SPEC, conf)) }
 }
 
 export function deleteLink(name: string): Request {
