@@ -143,10 +143,10 @@ const hostLocal: Plugin = {
 
 /** Without a mapping it only hands on what the plugin before it made. */
 const portmap: Plugin = {
-  async add(call, { hostPorts, kernel }, signal) {
+  async add(call, { hostPorts, kernel }, { gone }) {
     const prev = requirePrevResult(call)
     await mapPorts(call, prev, hostPorts, (ip) => kernel.deviceTo(ip), podNameOf(call.args))
-    if (!signal.aborted) return prev
+    if (!gone.aborted) return prev
     await hostPorts.remove(call)
     throw new CniError(cniCode.tryAgainLater, 'the runtime went away during ADD')
   },
