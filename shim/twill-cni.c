@@ -34,8 +34,8 @@ enum {
 __attribute__((used)) static const char marker[] = "twill-cni shim " TWILL_VERSION;
 
 /* Keep in step with src/cni/version.ts. */
-#define SUPPORTED "\"0.3.0\",\"0.3.1\",\"0.4.0\",\"1.0.0\""
-#define SUPPORTED_TEXT "0.3.0, 0.3.1, 0.4.0, 1.0.0"
+#define SUPPORTED "\"0.1.0\",\"0.2.0\",\"0.3.0\",\"0.3.1\",\"0.4.0\",\"1.0.0\",\"1.1.0\""
+#define SUPPORTED_TEXT "0.1.0, 0.2.0, 0.3.0, 0.3.1, 0.4.0, 1.0.0, 1.1.0"
 
 static const char magic[8] = { 'T', 'W', 'I', 'L', 'L', 'C', 'N', 'I' };
 static const char *socket_path; /* set in start(): no initialised data, so no page of it in the file */
@@ -354,7 +354,7 @@ __attribute__((used, noreturn)) void start(long *stack)
 	if (!*command)
 		about(request.plugin);
 	if (same(command, "VERSION")) {
-		static const char versions[] = "{\"cniVersion\":\"1.0.0\",\"supportedVersions\":[" SUPPORTED "]}\n";
+		static const char versions[] = "{\"cniVersion\":\"1.1.0\",\"supportedVersions\":[" SUPPORTED "]}\n";
 		sys_exit(write_all(1, versions, sizeof versions - 1) < 0);
 	}
 	if (!same(command, "ADD") && !same(command, "DEL") && !same(command, "CHECK") && !same(command, "STATUS") && !same(command, "GC"))

@@ -6,13 +6,13 @@ sys.unshare(CLONE_NEWNET)
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
-import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, type TestContext, test } from 'node:test'
 import { systemClock } from '#base/clock.ts'
 import { installShim } from '#cni/install.ts'
-import { encodeErrand, encodeRequest, HEADER_BYTES } from '#cni/protocol.ts'
+import { encodeRequest } from '#cni/protocol.ts'
+import { askAgent } from '#cni/testing.ts'
 import { sweepTempNetns, type TempNetns, tempNetns } from '#kernel/temp-netns.ts'
 
 const REFERENCE = '/usr/lib/cni'
@@ -311,25 +311,6 @@ test('a name taken in the pod: refused with the reference text, and what has it 
   assert.deepEqual(node.leftovers(), [])
 })
 
-/** A plugin of the test's own: asks for ADD, answers errands by `report`; the errands' programs and the answer. */
-async function askByHand(node: Node, id: string, netns: string, report: (program: Buffer) => Buffer) {
-  const env = Object.entries({ ...node.env('ADD', id, netns), PLUGIN: 'flannel' })
-  const programs: Buffer[] = []
-  const socket = connect(join(node.dir, 'run/cni.sock'))
-  socket.write(encodeRequest({ env: new Map(env), config: JSON.stringify(stock) }))
-  let text = ''
-  for await (const part of socket) {
-    const frame = part as Buffer
-    const body = frame.subarray(HEADER_BYTES)
-    if (frame.readUInt32BE(12) !== 256) text = body.toString()
-    else {
-      programs.push(body)
-      socket.write(encodeErrand(report(body)))
-    }
-  }
-  return { programs, text }
-}
-
 test('the agent sends the shim on an errand, and does itself what the shim could not', async (t) => {
   const node = new Node(t, 'errand')
   await node.start()
@@ -343,8 +324,10 @@ test('the agent sends the shim on an errand, and does itself what the shim could
   const refused = Buffer.from('0000000d00000000', 'hex') // the first step: EACCES
   for (const [i, report] of [refused, Buffer.alloc(3), Buffer.alloc(0)].entries()) {
     const pod = namespace()
-    const { programs, text } = await askByHand(node, `refused${i}`, pod, () => report)
-    assert.equal(programs.length, 1)
+    const env = new Map(Object.entries({ ...node.env('ADD', `refused${i}`, pod), PLUGIN: 'flannel' }))
+    const frame = encodeRequest({ env, config: JSON.stringify(stock) })
+    const { errands, text } = await askAgent(join(node.dir, 'run/cni.sock'), frame, () => report)
+    assert.equal(errands.length, 1)
     assert.match(text, /"10\.244\.1\.\d+\/24"/)
     assert.deepEqual(shown(pod), shown(pods[0]!))
   }

@@ -6,14 +6,14 @@ sys.unshare(CLONE_NEWNET)
 import assert from 'node:assert/strict'
 import { execFileSync, spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { systemClock } from '#base/clock.ts'
 import { silentLog } from '#base/log.ts'
-import { encodeRequest, HEADER_BYTES } from '#cni/protocol.ts'
+import { encodeRequest } from '#cni/protocol.ts'
 import { type CniServer, startCniServer } from '#cni/server.ts'
+import { askAgent } from '#cni/testing.ts'
 import { Steward } from '#daemon/steward.ts'
 import { openLinux } from '#kernel/linux.ts'
 import { Probe } from '#kernel/probe.ts'
@@ -106,7 +106,7 @@ after(async () => {
   setImmediate(() => process.exit())
 })
 
-function ask(plugin: string, command: string, name: keyof typeof pods, conf: object): Promise<string> {
+async function ask(plugin: string, command: string, name: keyof typeof pods, conf: object): Promise<string> {
   const env = {
     PLUGIN: plugin,
     CNI_COMMAND: command,
@@ -117,17 +117,9 @@ function ask(plugin: string, command: string, name: keyof typeof pods, conf: obj
     CNI_ARGS: `IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=${name}`,
   }
   const frame = encodeRequest({ env: new Map(Object.entries(env)), config: JSON.stringify(conf) })
-  return new Promise((resolve, reject) => {
-    const parts: Buffer[] = []
-    const socket = connect(life.server!.socketPath, () => socket.write(frame))
-    socket.on('data', (part: Buffer) => parts.push(part)).on('error', reject)
-    socket.on('end', () => {
-      const all = Buffer.concat(parts)
-      const text = all.toString('utf8', HEADER_BYTES)
-      if (all.readUInt32BE(12) === 0) resolve(text)
-      else reject(new Error(text))
-    })
-  })
+  const { exit, text } = await askAgent(life.server!.socketPath, frame)
+  if (exit !== 0) throw new Error(text)
+  return text
 }
 
 /** As containerd sends it. */

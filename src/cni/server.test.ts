@@ -9,6 +9,7 @@ import { silentLog } from '#base/log.ts'
 import type { PodKernel } from '#cni/kernel.ts'
 import { encodeRequest, HEADER_BYTES, PROTOCOL } from '#cni/protocol.ts'
 import { type CniServer, startCniServer } from '#cni/server.ts'
+import { type AgentAnswer, askAgent } from '#cni/testing.ts'
 import { type HostView, type Item, type Op, type Outcome, show, showOp } from '#model/kernel.ts'
 
 const NETNS = '/proc/self/ns/net' // any namespace will do: the kernel here is not real
@@ -108,23 +109,11 @@ const frameOf = (command: string, id: string, conf: object, more: Record<string,
   return encodeRequest({ env: new Map(Object.entries(env)), config: JSON.stringify(conf) })
 }
 
-interface Answer {
-  readonly protocol: number
-  readonly exit: number
-  readonly text: string
-}
+type Answer = Pick<AgentAnswer, 'protocol' | 'exit' | 'text'>
 
-function send(server: CniServer, frame: Buffer): Promise<Answer> {
-  return new Promise((resolve, reject) => {
-    const parts: Buffer[] = []
-    const socket = connect(server.socketPath, () => socket.write(frame))
-    socket.on('data', (part: Buffer) => parts.push(part))
-    socket.on('error', reject)
-    socket.on('end', () => {
-      const all = Buffer.concat(parts)
-      resolve({ protocol: all.readUInt32BE(8), exit: all.readUInt32BE(12), text: all.toString('utf8', HEADER_BYTES) })
-    })
-  })
+async function send(server: CniServer, frame: Buffer): Promise<Answer> {
+  const { protocol, exit, text } = await askAgent(server.socketPath, frame)
+  return { protocol, exit, text }
 }
 const ask = (server: CniServer, command: string, id: string, conf: object = stock, more = {}): Promise<Answer> =>
   send(server, frameOf(command, id, conf, more))
