@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { decodeRequest, encodeAnswer, frameLength } from '#cni/protocol.ts'
+import { supportedVersions } from '#cni/version.ts'
 
 const built = spawnSync('make', ['-s', '-C', 'shim', 'all-arch'], { encoding: 'utf8' })
 assert.equal(built.status, 0, `make -C shim all-arch: ${built.stderr}`)
@@ -19,9 +20,6 @@ const arches = [
 const native = arches.find((one) => one.node === process.arch)!
 const base = { CNI_CONTAINERID: 'abc', CNI_NETNS: '/x', CNI_IFNAME: 'eth0', CNI_PATH: '/x', TWILL_CNI_SOCKET: join(dir, 'run/cni.sock') }
 const config = '{"cniVersion":"0.3.1","name":"cbr0"}'
-
-/** What the shim offers to runtimes that ask; the agent serves 0.1.0 to 1.1.0. */
-const offered = ['0.3.0', '0.3.1', '0.4.0', '1.0.0']
 
 for (const { arch, machine, node, qemu } of arches) {
   const file = `dist/shim/twill-cni-${arch}`
@@ -41,7 +39,7 @@ for (const { arch, machine, node, qemu } of arches) {
 
   test(`${arch}: alone it answers VERSION, ADD, CHECK, GC, STATUS and a call without a command`, { skip }, () => {
     const version = run({ CNI_COMMAND: 'VERSION' }, '')
-    assert.equal(version.stdout, `${JSON.stringify({ cniVersion: '1.0.0', supportedVersions: offered })}\n`)
+    assert.equal(version.stdout, `${JSON.stringify({ cniVersion: '1.1.0', supportedVersions })}\n`)
     for (const [command, code] of Object.entries({ ADD: 11, CHECK: 11, GC: 11, STATUS: 50, FOO: 4 })) {
       const { status, stdout } = run({ ...base, CNI_COMMAND: command })
       const answer = JSON.parse(stdout) as { code: number; msg: string }
@@ -52,7 +50,7 @@ for (const { arch, machine, node, qemu } of arches) {
     assert.deepEqual([about.status, about.stdout], [0, ''])
     assert.match(
       about.stderr,
-      new RegExp(`^CNI .*twill-cni shim \\d+\\.\\d+\\.\\d+\\nCNI protocol versions supported: ${offered.join(', ')}\\n$`),
+      new RegExp(`^CNI .*twill-cni shim \\d+\\.\\d+\\.\\d+\\nCNI protocol versions supported: ${supportedVersions.join(', ')}\\n$`),
     )
   })
 
