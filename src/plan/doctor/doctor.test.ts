@@ -596,6 +596,26 @@ for (const { name, facts, want } of cases) {
   })
 }
 
+test('a device whose name means something to a shell is quoted', () => {
+  const name = 'e;reboot'
+  const rename = <T extends { dev?: string; name?: string }>(one: T): T => ({
+    ...one,
+    ...(one.dev === 'eth1' && { dev: name }),
+    ...(one.name === 'eth1' && { name, up: false }),
+  })
+  const host = { ...vagrantHost, links: vagrantHost.links.map(rename), addresses: vagrantHost.addresses.map(rename) }
+  const facts = { ...healthy, host, status: { ...status, interface: { ...status.interface!, name } } }
+  const sysctls = { ...kernel.sysctls, [`net/ipv4/conf/${name}/forwarding`]: '0' }
+  const found = examine({
+    ...facts,
+    kernel: { ...kernel, sysctls },
+    probes: [probe({ tunnel: false, out: true, culprits: [inChain({ hook: 'input' })] })],
+  })
+  const commands = found.flatMap(({ fix }) => fix).filter((command) => command.includes('reboot'))
+  assert.equal(commands.length, 3)
+  for (const command of commands) assert.match(command, /'[^']*e;reboot[^']*'/)
+})
+
 test('errors come before warnings', () => {
   const facts = { ...healthy, version: '2', files: { ...files, plugins: [] } }
   assert.deepEqual(

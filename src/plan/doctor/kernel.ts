@@ -2,7 +2,7 @@
 import type { Diagnosis } from '#model/doctor.ts'
 import { TWILL_ROUTE_PROTOCOL } from '#model/kernel.ts'
 import { addressOf } from '#net/ip.ts'
-import { diagnosis } from '#plan/doctor/diagnosis.ts'
+import { diagnosis, word } from '#plan/doctor/diagnosis.ts'
 import type { Facts } from '#plan/doctor/facts.ts'
 import type { Place } from '#plan/doctor/place.ts'
 
@@ -19,7 +19,7 @@ export const sysctlsOf = (devices: readonly string[]): string[] => [
 ]
 
 /** `sysctl -w` with slashes: a device name keeps its dots. */
-const set = (path: string, value: string): string => `sysctl -w ${path}=${value}`
+const set = (path: string, value: string): string => `sysctl -w ${word(`${path}=${value}`)}`
 
 export function forwardingOff({ kernel: { sysctls } }: Facts, { node, tunnel, uplink }: Place): Diagnosis[] {
   const all = sysctls['net/ipv4/ip_forward'] === '0'
@@ -44,7 +44,7 @@ export function uplinkDown({ host }: Facts, { node, uplink }: Place): Diagnosis[
       where: `link ${uplink.name}`,
       text: `${uplink.name}, the interface to the other nodes, is down`,
       remedy: 'Set it up. Routes that somebody added through it by hand must be added again.',
-      fix: [`ip link set dev ${uplink.name} up`],
+      fix: [`ip link set dev ${word(uplink.name)} up`],
     }),
   ]
 }
@@ -136,7 +136,7 @@ export function missingRoutes({ kernel: { routes } }: Facts, { node, tunnel, upl
     const way = routes[hostIn(peer.subnet)]
     if (way?.via === peer.publicIp || (tunnel && way?.dev === tunnel.name) || peer.subnet === subnet) return []
     const found = way === undefined ? 'is dropped' : `leaves by ${way.dev}${way.via === undefined ? '' : ` via ${way.via}`}`
-    const wanted = tunnel ? `via ${addressOf(peer.subnet)} dev ${tunnel.name} onlink` : `via ${peer.publicIp} dev ${uplink.name}`
+    const wanted = tunnel ? `via ${addressOf(peer.subnet)} dev ${tunnel.name} onlink` : `via ${peer.publicIp} dev ${word(uplink.name)}`
     return [
       diagnosis('missing-route', {
         subject: `peer ${peer.node}`,

@@ -26,7 +26,7 @@ function accept(
     return matches.map(({ nft }) => `nft insert rule ${family} ${word(table)} ${word(base)} ${nft} accept`)
   }
   const program = tool === 'iptables' ? 'iptables-nft' : 'iptables-legacy'
-  return matches.map(({ iptables }) => `${program} -t ${table} -I ${base} 1 ${iptables} -j ACCEPT`)
+  return matches.map(({ iptables }) => `${program} -t ${word(table)} -I ${word(base)} 1 ${iptables} -j ACCEPT`)
 }
 
 /** The firewall's own command, where the culprit is a known one's and its program is here. */
@@ -93,7 +93,7 @@ function blocked({ files: { programs } }: Facts, { node, tunnel, uplink }: Place
   const port = tunnel?.vxlan?.port || DEFAULT_PORT
   const id = wayOf(probes[0]!)
   const { culprits } = probes[0]!
-  const dev = uplink?.name ?? ''
+  const dev = word(uplink?.name ?? '')
   const fix = culprits.flatMap((culprit) => {
     const leaving = culprit.hook === 'output' || culprit.hook === 'postrouting'
     const match = leaving
