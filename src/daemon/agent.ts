@@ -156,7 +156,7 @@ export class Agent {
         signal,
         retryMs: RETRY.firstMs,
         resyncMs: flags['resync-seconds'] * 1000,
-        settleMs: 20,
+        settleMs,
         pass: (rung, resync) => this.#pass(rung, resync),
       }),
     )
@@ -169,7 +169,7 @@ export class Agent {
         signal,
         retryMs: RETRY.firstMs,
         resyncMs: RETRY.maxMs,
-        settleMs: 20,
+        settleMs,
         pass: async () => {
           const failed = await this.announcer.pass(this.plans!.self, this.backend, this.node!)
           if (this.announcer.done) announced.resolve()
@@ -340,6 +340,9 @@ export class Agent {
 /** True if both give the same lease and public IP. */
 const sameBasis = (a: NodeRecord | undefined, b: NodeRecord | undefined): boolean =>
   a === b || (a?.podCIDRs.join() === b?.podCIDRs.join() && a?.annotations['node-public-ip'] === b?.annotations['node-public-ip'])
+
+/** The kernel tells of one change in several steps, and a step is not the end. An event of the cluster is whole. */
+const settleMs = (rung: ReadonlySet<string>): number => (rung.has('kernel') || rung.has('host') ? 20 : 0)
 
 /** Owners whose trouble does not keep this node from serving; what is left of an earlier life has none. */
 const isOthers = (owner: string): boolean => owner === '' || /^(peer|service|pod) /.test(owner)

@@ -11,8 +11,8 @@ export interface Loop {
   readonly retryMs: number
   /** How long the loop sleeps at most. */
   readonly resyncMs: number
-  /** Rings this close together are one. The kernel tells of one change in several steps, and a step is not the end. */
-  readonly settleMs: number
+  /** Rings this close together are one. */
+  settleMs(rung: ReadonlySet<string>): number
   /** `resync`: the slow timer rang, not the bell. @returns how many operations failed. */
   pass(rung: ReadonlySet<string>, resync: boolean): Promise<number>
 }
@@ -33,7 +33,7 @@ export async function reconcile({ bell, clock, signal, retryMs, resyncMs, settle
     const waitMs = failures === 0 ? untilDueMs : Math.min(untilDueMs, backoffMs(failures, { firstMs: retryMs, maxMs: MAX_RETRY_MS }, clock))
     rung = await bell.wait(waitMs, clock, signal)
     if (rung.size > 0) {
-      await clock.sleep(settleMs, signal)
+      await clock.sleep(settleMs(rung), signal)
       rung = rung.union(await bell.wait(0, clock, signal))
     }
   }

@@ -46,6 +46,7 @@ export class SimApi {
   readonly #chance: Chance
   #history: Event[] = []
   #oldest = 10
+  #staleInARow = 0
   #snapshots: Snapshot[] = []
   /** Lists that are given out in pages, by the token to go on with. */
   readonly #begun = new Map<string, Snapshot>()
@@ -181,7 +182,9 @@ export class SimApi {
       return this.#chance.one([null, { kind: 'Status' }, { kind: 'NodeList', items: 7, metadata: { resourceVersion: '1' } }])
     if (fault === 'empty') return { kind: 'NodeList', metadata: { resourceVersion: String(this.version) }, items: [] }
     // A token to go on with stands for the version that the list began with.
-    const stale = fault === 'stale' ? this.#chance.one(this.#snapshots) : undefined
+    // A server that insists was restored from a backup, and is believed (src/cluster/watch.ts).
+    this.#staleInARow = fault === 'stale' ? this.#staleInARow + 1 : 0
+    const stale = fault === 'stale' && this.#staleInARow < 4 ? this.#chance.one(this.#snapshots) : undefined
     const { version, nodes } = (token ? this.#begun.get(token) : stale) ?? { version: this.version, nodes: [...this.nodes.values()] }
     this.trace(`api: a list of version ${version} of ${this.version}${token ? ', second page' : ''}`)
     if (token && (fault === 'torn' || this.#chance.yes(0.1))) throw this.#refusal(410, 'Expired')
