@@ -28,6 +28,7 @@ const MAX_PEERS = 64
 /** A kernel sends one host at most one ICMP error a second, after a burst. */
 const ICMP_PACE_MS = 1100
 const SMALLEST = 576
+const DEFAULT_PORT = 8472
 /** What the kernel has queued for us to read. */
 const SETTLE_MS = 60
 const FORWARD_PACKETS = 3
@@ -92,48 +93,36 @@ async function checksumThrough(vtep: string): Promise<{ checksum?: boolean }> {
   return { checksum: false }
 }
 
+/** The two ways, each alone: there through the tunnel and back outside of it, and the other way round. */
 async function oneWay(
   { host, kernel }: Known,
-  place: Place,
+  { tunnel, uplink, subnet }: Place,
   peer: Peer,
   vtep: string,
 ): Promise<Pick<PeerProbe, 'out' | 'in' | 'culprits'>> {
-  const { tunnel, uplink, subnet } = place
   if (!tunnel?.mac || !uplink || subnet === undefined) return { culprits: [] }
-  const indexOf = (name: string): number => host.links.find((link) => link.name === name)?.index ?? 0
-  const own = addressOf(subnet)
-  const port = tunnel.vxlan?.port ?? 8472
-  const peerVtepMac = kernel.neighbors.find(({ ip, dev }) => ip === vtep && dev === tunnel.name)?.mac ?? peer.mac
-  const peerMac = arpOf(peer.publicIp, uplink.name)
-  const uplinkMac = host.links.find(({ name }) => name === uplink.name)?.mac
-  const watched = await traced(
-    [port === 0 ? 8472 : port].flatMap((dport) => tunnelRules(peer.publicIp, dport)),
-    async () => {
-      const out =
-        peerVtepMac === undefined
-          ? undefined
-          : await echoAround({
-              out: indexOf(tunnel.name),
-              back: indexOf(uplink.name),
-              from: vtep,
-              timeoutMs: ANSWER_MS,
-              make: (echo) => ethernet({ from: tunnel.mac!, to: peerVtepMac }, ipv4({ from: uplink.address, to: vtep }, echo)),
-            })
-      const back =
-        peerMac === undefined || uplinkMac === undefined
-          ? undefined
-          : await echoAround({
-              out: indexOf(uplink.name),
-              back: indexOf(tunnel.name),
-              from: vtep,
-              timeoutMs: ANSWER_MS,
-              make: (echo) => ethernet({ from: uplinkMac, to: peerMac }, ipv4({ from: own, to: vtep }, echo)),
-            })
-      return { ...(out !== undefined && { out }), ...(back !== undefined && { in: back }) }
-    },
+  const linkOf = (name: string) => host.links.find((link) => link.name === name)
+  const way = (dev: string, back: string, macs: { from?: string | undefined; to?: string | undefined }, source: string) => {
+    const { from, to } = macs
+    const [out, answer] = [linkOf(dev)?.index, linkOf(back)?.index]
+    if (from === undefined || to === undefined || out === undefined || answer === undefined) return undefined
+    const make = (echo: Uint8Array): Uint8Array => ethernet({ from, to }, ipv4({ from: source, to: vtep }, echo))
+    return echoAround({ out, back: answer, from: vtep, timeoutMs: ANSWER_MS, make })
+  }
+  const vtepMac = kernel.neighbors.find(({ ip, dev }) => ip === vtep && dev === tunnel.name)?.mac ?? peer.mac
+  const nodeMacs = { from: linkOf(uplink.name)?.mac, to: arpOf(peer.publicIp, uplink.name) }
+  const { result, culprits } = await traced(tunnelRules(peer.publicIp, portOf(tunnel)), () =>
+    Promise.all([
+      way(tunnel.name, uplink.name, { from: tunnel.mac, to: vtepMac }, uplink.address),
+      way(uplink.name, tunnel.name, nodeMacs, addressOf(subnet)),
+    ]),
   )
-  return { ...watched.result, culprits: watched.culprits }
+  const [out, back] = result
+  return { ...(out !== undefined && { out }), ...(back !== undefined && { in: back }), culprits }
 }
+
+/** UDP port of the tunnel; 0 stands for the kernel's own default. */
+const portOf = ({ vxlan: settings }: { vxlan?: { port: number } }): number => settings?.port || DEFAULT_PORT
 
 const tunnelRules = (peer: string, port: number): string[] => [
   `ip saddr ${peer} meta l4proto udp th dport ${port}`,
@@ -158,13 +147,13 @@ export async function probeForwarding(facts: Known, place: Place): Promise<Forwa
   const pod = facts.files.addresses.find(({ live, netns }) => live && netns !== undefined)
   const inside = pod?.address ?? subnet.replace(/\.\d+\/\d+$/, '.254')
   const vtep = addressOf(peer.subnet)
-  const { vni, port } = tunnel.vxlan
+  const { vni } = tunnel.vxlan
   const peerMac = facts.kernel.neighbors.find(({ ip }) => ip === vtep)?.mac ?? '02:00:00:00:00:01'
   // A tunnel packet to ourselves comes out of the tunnel device like any peer's.
   const arriving = async (): Promise<void> => {
     for (let i = 0; i < FORWARD_PACKETS; i++) {
       const packet = ipv4({ from: vtep, to: inside }, echoRequest({ id: process.pid & 0xffff, seq: i }, 32))
-      sendUdp(uplink.address, port === 0 ? 8472 : port, vxlan(vni, ethernet({ from: peerMac, to: tunnel.mac! }, packet)))
+      sendUdp(uplink.address, portOf(tunnel), vxlan(vni, ethernet({ from: peerMac, to: tunnel.mac! }, packet)))
     }
   }
   const leaving = async (): Promise<void> => {
