@@ -174,7 +174,7 @@ test('1.0.0: no version in ips, no empty dns; CHECK looks at addresses, the resu
   assert.deepEqual(added.ips, [{ interface: 2, address: '10.244.1.2/24', gateway: '10.244.1.1' }])
   assert.equal(failure(await ask(server, 'CHECK', 'abc', conf)).msg, 'Required prevResult missing')
   const bare = failure(await ask(server, 'CHECK', 'abc', { ...conf, prevResult: added })).msg
-  assert.equal(bare, 'Interface name cni0 not found', 'CHECK asks the kernel; compare.ktest.ts holds it to the reference')
+  assert.equal(bare, 'Interface name cni0 not found', 'CHECK asks the kernel; compare.ts holds it to the reference')
   assert.match(failure(await ask(server, 'CHECK', 'other', { ...conf, prevResult: added })).msg, /^host-local: Failed to find address/)
 })
 

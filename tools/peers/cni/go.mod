@@ -1,4 +1,4 @@
-// The reference CNI plugins that compare.ktest.ts holds ours against, built once into the cache (peers.ts).
+// The reference CNI plugins that compare.ts holds ours against, built once into the cache (peers.ts).
 module twill/tools/peers/cni
 
 go 1.24.2

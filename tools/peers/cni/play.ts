@@ -65,7 +65,10 @@ export class Play {
     const veth = interfaces.find(({ name }) => name.startsWith('veth'))?.name ?? 'none'
     await this.#settled()
     const netns = step.at === 'node' ? this.side.node.path : this.side.pod(step.at)
-    await run(['nsenter', `--net=${netns}`, ...step.argv.map((word) => (word === 'VETH' ? veth : word))], '')
+    await run(
+      netns,
+      step.argv.map((word) => (word === 'VETH' ? veth : word)),
+    )
   }
 }
 
