@@ -1,7 +1,8 @@
 /**
  * Makes and removes attachments: the bridge plugin and host-local in one, over the kernel's door.
  *
- * Order is what makes a cut at any point harmless. ADD: address, note of the attachment, kernel; DEL: kernel, address, note.
+ * Order is what makes a cut at any point harmless. ADD: note of the attachment, then kernel and address, side by side; DEL:
+ * kernel, address, note.
  * What an ADD could not finish it takes back itself, in reverse.
  * @module
  */
@@ -20,7 +21,7 @@ import { type IpamConf, ipamDataDir, parseIpam, parseResolvConf } from '#cni/ipa
 import type { Caller, PodKernel } from '#cni/kernel.ts'
 import { type CniCall, parseArgs } from '#cni/request.ts'
 import { type CniResult, passedOn, type ResultRoute } from '#cni/result.ts'
-import { AddressStore, type Owner, type Reservation, type TakeLock } from '#cni/store.ts'
+import { AddressStore, type Held, type Owner, type Reservation, type TakeLock } from '#cni/store.ts'
 import { Turns } from '#cni/turns.ts'
 import type { Op, Outcome } from '#model/kernel.ts'
 import type { Attachment, PodRoute } from '#model/pod.ts'
@@ -80,23 +81,32 @@ export class Network {
     const old = this.#o.attachments.get(target)
     if (old) await this.#takeBack(old)
 
-    const reservations = bridge.layer3 ? await this.#store(ipam.dataDir, target.network).allocate(ipam, target) : []
-    const given = bridge.layer3 ? passedOn({ interfaces: [], ips: reservations, routes: ipam.routes, dns: {} }, target.version).routes : []
-    const routes = bridge.isDefaultGateway ? withDefaults(given, reservations) : given
+    const held = bridge.layer3 ? await this.#store(ipam.dataDir, target.network).hold(ipam, target) : nothingHeld
+    const { reservations } = held
     let entry: Entry
+    let routes: readonly ResultRoute[]
     try {
+      const given = bridge.layer3
+        ? passedOn({ interfaces: [], ips: reservations, routes: ipam.routes, dns: {} }, target.version).routes
+        : []
+      routes = bridge.isDefaultGateway ? withDefaults(given, reservations) : given
       entry = { attachment: this.#plan(target, bridge, reservations, routes), dataDir: ipam.dataDir }
       this.#o.attachments.begin(entry)
       await this.#ensureBridge(entry.attachment, { force: bridge.forceAddress })
       await this.#ensureMasquerade([entry.attachment])
       const attached = this.#attach(entry.attachment, caller)
-      const failed = attempt(meanwhile)
+      const failed = attempt(() => {
+        held.write()
+        meanwhile()
+      })
+      held.end()
       await attached
       if (failed) {
         demand(await this.#o.kernel.release(podOwner(entry.attachment), detachOps(entry.attachment)))
         throw failed.error
       }
     } catch (error) {
+      held.end()
       await this.#forget(target, ipam.dataDir)
       throw error
     }
@@ -373,6 +383,9 @@ function demandPod(outcomes: readonly Outcome[]): void {
   }
   demand(outcomes)
 }
+
+/** An interface without addresses. */
+const nothingHeld: Held = { reservations: [], write: () => {}, end: () => {} }
 
 /** What `fn` threw. */
 function attempt(fn: () => void): { error: unknown } | undefined {

@@ -33,6 +33,37 @@ test('files byte for byte, and DEL leaves what the reference plugin leaves', asy
   assert.deepEqual(await store.allocate(small, eth0('abc')), [{ address: '10.1.0.3/24', gateway: '10.1.0.1' }])
 })
 
+test('what is held is on disk after write, and no one chooses before the end', async (t) => {
+  const dir = freshDir(t)
+  let locked = 0
+  const store = new AddressStore(dir, () => {
+    locked++
+    return Promise.resolve(() => locked--)
+  })
+  const addresses = (): string[] => readdirSync(dir).filter((name) => name.startsWith('10.'))
+  const small = conf({ subnet: '10.1.0.0/24' })
+  const held = await store.hold(small, eth0('a'))
+  let other: string | undefined
+  const next = store.allocate(small, eth0('b')).then(([got]) => {
+    other = got!.address
+  })
+  assert.deepEqual([held.reservations[0]!.address, addresses(), locked], ['10.1.0.2/24', [], 1])
+  held.write()
+  await new Promise(setImmediate)
+  assert.deepEqual([addresses(), other], [['10.1.0.2'], undefined])
+  held.end()
+  await next
+  assert.deepEqual([addresses(), other, locked], [['10.1.0.2', '10.1.0.3'], '10.1.0.3/24', 0])
+  const dropped = await store.hold(conf({ subnet: '10.1.0.0/24' }, 'IP=10.1.0.9'), eth0('c'))
+  dropped.end()
+  assert.deepEqual(await store.lookup(eth0('c')), [])
+  writeFileSync(join(dir, '10.1.0.9'), '')
+  const late = await store.hold(conf({ subnet: '10.1.0.0/24' }), eth0('d'))
+  writeFileSync(join(dir, late.reservations[0]!.address.split('/')[0]!), 'someone without the lock')
+  assert.throws(() => late.write(), { code: 'EEXIST' })
+  late.end()
+})
+
 test('duplicates, exhaustion, requested addresses: the reference texts', async (t) => {
   const store = new AddressStore(freshDir(t), noLock)
   const tiny = { subnet: '10.1.0.0/24', rangeEnd: '10.1.0.3' }

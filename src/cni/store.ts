@@ -41,6 +41,21 @@ export interface Reservation {
   readonly gateway: string
 }
 
+/** Addresses chosen, and kept from everyone else until the end. */
+export interface Held {
+  readonly reservations: Reservation[]
+  /** All of them on disk, or none. */
+  write(): void
+  end(): void
+}
+
+interface Chosen {
+  readonly ip: string
+  /** Number of the range set. */
+  readonly set: number
+  readonly reservation: Reservation
+}
+
 const contentOf = (owner: Owner): string => `${owner.containerId}\r\n${owner.ifname}`
 
 export class AddressStore {
@@ -56,20 +71,39 @@ export class AddressStore {
     this.#takeLock = takeLock
   }
 
-  /** One address from each set of `conf`. Gives back what it took if a later set fails.
+  /** One address from each set of `conf`, on disk.
    * @throws {CniError} when the owner has an address already, a set is exhausted or an address asked for is not to be had. */
-  allocate(conf: IpamConf, owner: Owner): Promise<Reservation[]> {
-    return this.#locked(() => {
-      const asked = [...conf.requested]
-      const got: Reservation[] = []
-      try {
-        for (const [n, set] of conf.sets.entries()) got.push(this.#allocateFrom(set, n, asked, owner))
-        if (asked.length > 0) throw new CniError(cniCode.generic, `failed to allocate all requested IPs: ${asked.join(' ')}`)
-        return got
-      } catch (error) {
-        for (const { address } of got) this.#free(address.slice(0, address.indexOf('/')))
-        throw error
-      }
+  async allocate(conf: IpamConf, owner: Owner): Promise<Reservation[]> {
+    const held = await this.hold(conf, owner)
+    try {
+      held.write()
+      return held.reservations
+    } finally {
+      held.end()
+    }
+  }
+
+  /** As `allocate`, but nothing is on disk before `write()`: making a file takes as long as making a network device, and can be
+   * done while the kernel does that. No one else chooses before `end()`, which must follow. */
+  hold(conf: IpamConf, owner: Owner): Promise<Held> {
+    return new Promise((give, refuse) => {
+      this.#locked(() => {
+        const chosen = this.#choose(conf, owner)
+        let written = false
+        const { promise: ended, resolve } = Promise.withResolvers<void>()
+        give({
+          reservations: chosen.map(({ reservation }) => reservation),
+          write: () => {
+            this.#write(chosen, owner)
+            written = true
+          },
+          end: () => {
+            if (!written) for (const { ip } of chosen) this.#taken.delete(ip)
+            resolve()
+          },
+        })
+        return ended
+      }).catch(refuse)
     })
   }
 
@@ -99,18 +133,45 @@ export class AddressStore {
     return this.#locked(() => [...this.#find(contentOf(owner)), ...this.#find(owner.containerId)])
   }
 
-  #allocateFrom(set: RangeSet, n: number, asked: string[], owner: Owner): Reservation {
-    const index = asked.findIndex((ip) => rangeOf(set, ip) !== undefined)
-    const { ip, range } = index < 0 ? this.#next(set, n, owner) : this.#requested(set, n, asked.splice(index, 1)[0]!, owner)
-    overwrite(`${this.#dir}/last_reserved_ip.${n}`, ip)
-    return { address: `${ip}/${range.subnet.prefix}`, gateway: range.gateway }
+  /** Marks what it chooses as taken, so that sets which overlap do not choose the same. */
+  #choose(conf: IpamConf, owner: Owner): Chosen[] {
+    const asked = [...conf.requested]
+    const chosen: Chosen[] = []
+    try {
+      for (const [n, set] of conf.sets.entries()) {
+        const index = asked.findIndex((ip) => rangeOf(set, ip) !== undefined)
+        const { ip, range } = index < 0 ? this.#next(set, n, owner) : this.#requested(set, n, asked.splice(index, 1)[0]!)
+        chosen.push({ ip, set: n, reservation: { address: `${ip}/${range.subnet.prefix}`, gateway: range.gateway } })
+        this.#taken.set(ip, contentOf(owner))
+      }
+      if (asked.length > 0) throw new CniError(cniCode.generic, `failed to allocate all requested IPs: ${asked.join(' ')}`)
+      return chosen
+    } catch (error) {
+      for (const { ip } of chosen) this.#taken.delete(ip)
+      throw error
+    }
   }
 
-  #requested(set: RangeSet, n: number, ip: string, owner: Owner): { ip: string; range: Range } {
+  /** All of them or none. */
+  #write(chosen: readonly Chosen[], owner: Owner): void {
+    const made: string[] = []
+    try {
+      for (const { ip, set } of chosen) {
+        writeNew(`${this.#dir}/${ip}`, contentOf(owner))
+        made.push(ip)
+        overwrite(`${this.#dir}/last_reserved_ip.${set}`, ip)
+      }
+    } catch (error) {
+      for (const ip of made) rmSync(`${this.#dir}/${ip}`, { force: true })
+      throw error
+    }
+  }
+
+  #requested(set: RangeSet, n: number, ip: string): { ip: string; range: Range } {
     const range = rangeOf(set, ip)!
     const fail = (why: string): CniError => new CniError(cniCode.generic, `failed to allocate for range ${n}: ${why}`)
     if (ip === range.gateway) throw fail(`requested ip ${ip} is subnet's gateway`)
-    if (!this.#reserve(ip, owner)) throw fail(`requested IP address ${ip} is not available in range set ${showSet(set)}`)
+    if (this.#taken.has(ip)) throw fail(`requested IP address ${ip} is not available in range set ${showSet(set)}`)
     return { ip, range }
   }
 
@@ -120,26 +181,8 @@ export class AddressStore {
     if (mine !== undefined) throw fail(`${mine} has been allocated to ${owner.containerId}, duplicate allocation is not allowed`)
     const last = this.#read(`last_reserved_ip.${n}`)?.trim()
     const from = last !== undefined && parseIp(last) && rangeOf(set, last) ? last : undefined
-    for (const one of candidates(set, from)) if (!this.#taken.has(one.ip) && this.#reserve(one.ip, owner)) return one
+    for (const one of candidates(set, from)) if (!this.#taken.has(one.ip)) return one
     throw fail(`no IP addresses available in range set: ${showSet(set)}`)
-  }
-
-  /** False if the address is taken. */
-  #reserve(ip: string, owner: Owner): boolean {
-    let fd: number
-    try {
-      fd = openSync(`${this.#dir}/${ip}`, 'wx', 0o600)
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false
-      throw error
-    }
-    try {
-      writeSync(fd, contentOf(owner))
-    } finally {
-      closeSync(fd)
-    }
-    this.#taken.set(ip, contentOf(owner))
-    return true
   }
 
   #free(ip: string): void {
@@ -161,14 +204,14 @@ export class AddressStore {
   }
 
   /** Runs `fn` alone: among our own calls by taking turns, among processes by the lock. */
-  #locked<T>(fn: () => T): Promise<T> {
+  #locked<T>(fn: () => T | Promise<T>): Promise<T> {
     const mine = this.#turn.then(async () => {
       mkdirSync(this.#dir, { recursive: true, mode: 0o755 })
       const unlock = await this.#takeLock(`${this.#dir}/lock`)
       try {
         if (this.#mtime() !== this.#mtimeNs) this.#load()
         try {
-          return fn()
+          return await fn()
         } finally {
           this.#mtimeNs = this.#mtime()
         }
@@ -192,6 +235,19 @@ export class AddressStore {
       if (content === '') rmSync(`${this.#dir}/${name}`, { force: true })
       else if (content !== undefined) this.#taken.set(name, content)
     }
+  }
+}
+
+/** @throws EEXIST if someone took the address without the lock. */
+function writeNew(path: string, content: string): void {
+  const fd = openSync(path, 'wx', 0o600)
+  try {
+    writeSync(fd, content)
+  } catch (error) {
+    rmSync(path, { force: true })
+    throw error
+  } finally {
+    closeSync(fd)
   }
 }
 
