@@ -136,7 +136,9 @@ test('each kind of object, broken and put right; what is another’s stays byte 
         await until(`${object} is back`, isBack, DEADLINE_MS)
         took.get(kind)!.push(performance.now() - start)
         const repair = agent.steward!.journal.recent.findLast(({ op }) => op === `put ${object}`)
-        assert.equal(repair?.found, found, JSON.stringify(repair))
+        // A device goes down before it goes: a repair that came in between saw it change.
+        const words = found === 'deleted' && object.startsWith('link ') ? ['deleted', 'changed'] : [found]
+        assert.ok(words.includes(repair?.found ?? 'never'), JSON.stringify(repair))
         const by = { nf_tables: /^nft pid \d+$/, rtnetlink: /^(ip |bridge )?pid \d+$/, nobody: /^unknown$/ }[teller]
         assert.match(repair?.by ?? 'unknown', by)
       })
