@@ -20,6 +20,7 @@ help:
 	  'make test             every test; the last line is "N passed, N failed" (KIND=unit|kernel|lab|slow for one kind)' \
 	  'make bench [NAME=…]   benchmarks beside their peers; each ends in one line "bench: …"' \
 	  'make simulate [SEEDS=…] generated histories of the agent in simulated time; 100,000 by default' \
+  'make test-vm          kernel tests and a lab on another kernel, in QEMU (KERNEL=6.1 or 5.15; FILES=… for some; docs/kernel.md)' \
   'make check            types, format, lint' \
 	  'make fix              format and mend what can be mended' \
 	  'make clean            remove what was built'
@@ -43,6 +44,15 @@ test:
 .PHONY: run-tests
 run-tests:
 	@$(NODE) tools/test.ts $(if $(KIND),--kind $(KIND)) $(FILES)
+
+.PHONY: test-vm run-test-vm
+KERNEL ?= 6.1
+test-vm:
+	@tools/setup.sh vm
+	@$(MAKE) run-test-vm
+
+run-test-vm:
+	@$(NODE) tools/vm/run.ts --kernel '$(KERNEL)' $(FILES)
 
 bench:
 	@tools/setup.sh test

@@ -2,6 +2,7 @@
 # Installs what a fresh Debian 12 machine lacks, and nothing that is there. Run by make; safe to run again.
 #   tools/setup.sh lab    what `make lab` needs
 #   tools/setup.sh test   that, and the peers and compilers that the tests compare with
+#   tools/setup.sh vm     what `make lab` needs, and what makes and runs the virtual machine of `make test-vm`
 set -eu
 cd "$(dirname "$0")/.."
 tier=${1:-lab}
@@ -34,9 +35,15 @@ aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu
 qemu-aarch64-static qemu-user-static
 /usr/lib/cni/bridge containernetworking-plugins'
 
+vm_needs='qemu-system-x86_64 qemu-system-x86
+mmdebstrap mmdebstrap
+mke2fs e2fsprogs'
+
 needs=$lab_needs
 [ "$tier" = test ] && needs="$lab_needs
 $test_needs"
+[ "$tier" = vm ] && needs="$lab_needs
+$vm_needs"
 missing=$(printf '%s\n' "$needs" | while read -r proof package; do
   command -v "$proof" >/dev/null 2>&1 || [ -e "/usr/sbin/$proof" ] || [ -e "/sbin/$proof" ] || printf '%s ' "$package"
 done)

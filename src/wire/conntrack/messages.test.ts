@@ -1,7 +1,15 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { type Connection, CT_NEW, decodeConnection, deleteConnection, dstPortOf, dumpConnections } from '#wire/conntrack/messages.ts'
+import {
+  type Connection,
+  CT_NEW,
+  decodeConnection,
+  deleteConnection,
+  dstPortOf,
+  dumpConnections,
+  knowsConnections,
+} from '#wire/conntrack/messages.ts'
 
 const udp = { src: '10.244.1.2', dst: '10.96.0.10', protocol: 17, srcPort: 40000, dstPort: 53 }
 const connection: Connection = { family: 4, original: udp, reply: udp, status: 8, id: 0x01020304, zone: 0 }
@@ -69,4 +77,12 @@ test('another family is none of ours; a cut message is named', () => {
   assert.equal(decodeConnection(message(Uint8Array.of(7, 0, 0, 0))), undefined)
   assert.throws(() => decodeConnection(message(Uint8Array.of(2))), { code: 'ERR_MESSAGE_TRUNCATED' })
   assert.throws(() => decodeConnection(message(Uint8Array.of(2, 0, 0, 0, 9, 0, 1, 0))), { code: 'ERR_MESSAGE_TRUNCATED' })
+})
+
+test('a kernel that does not know the subsystem says EINVAL to everything', () => {
+  const error = (errno: number) => ({ type: 2, flags: 0, seq: 1, pid: 0, body: new Uint8Array(Int32Array.of(-errno, 20, 0, 0, 0).buffer) })
+  assert.deepEqual(
+    [error(22), error(1), { ...error(0), type: 0x105 }].map((answer) => knowsConnections(answer)),
+    [false, true, true],
+  )
 })

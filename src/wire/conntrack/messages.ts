@@ -12,13 +12,26 @@
  * @module
  */
 import { type Family, formatIp, parseIp } from '#net/ip.ts'
-import { afterHeader, attr, attributeAt, attributeMap, concat, type Message, NLM_F_ACK, type Request, read } from '#wire/netlink.ts'
+import {
+  afterHeader,
+  attr,
+  attributeAt,
+  attributeMap,
+  concat,
+  decodeAck,
+  type Message,
+  NLM_F_ACK,
+  NLMSG_ERROR,
+  type Request,
+  read,
+} from '#wire/netlink.ts'
 
 const SUBSYSTEM = 1
 /** IPCTNL_MSG_CT_*, with the subsystem in the high byte. What is listed comes as CT_NEW. */
 export const CT_NEW = SUBSYSTEM << 8
 const CT_GET = CT_NEW | 1
 const CT_DELETE = CT_NEW | 2
+const CT_GET_STATS = CT_NEW | 5
 
 const HEADER = 4
 const AF = { 4: 2, 6: 10 } as const
@@ -80,6 +93,13 @@ export function dumpConnections({ family, protocol, dst: to, dstPort }: Connecti
   const which = attr.nest(CTA.FILTER, attr.u32(CTA_FILTER_ORIG_FLAGS, flags))
   return { type: CT_GET, flags: 0, body: concat(header(family), tuple, which) }
 }
+
+/** Asks how many connections there are: the cheapest question of this subsystem. */
+export const statsOfConnections: Request = { type: CT_GET_STATS, flags: 0, body: Uint8Array.of(0, 0, 0, 0) }
+
+const EINVAL = 22
+/** False if `answer` is what a kernel without the module nf_conntrack_netlink says to anything of this subsystem. */
+export const knowsConnections = (answer: Message): boolean => answer.type !== NLMSG_ERROR || decodeAck(answer).errno !== EINVAL
 
 /** Deletes just this connection; ENOENT if it is gone by now. */
 export function deleteConnection({ family, original, id, zone }: Connection): Request {
