@@ -3,6 +3,7 @@
  * @module
  */
 import { destination, pino } from 'pino'
+import { printableLines } from '#base/printable.ts'
 
 export interface Log {
   debug(fields: object, message: string): void
@@ -17,9 +18,11 @@ export type LogLevel = 'debug' | 'info' | 'warn' | 'error' | 'silent'
 
 /** A log of `name` on stderr. */
 export function openLog(name: string, level: LogLevel = 'info'): Log {
+  const stderr = destination(2)
   return pino(
     { name, level, base: null, timestamp: pino.stdTimeFunctions.isoTime, formatters: { level: (label) => ({ level: label }) } },
-    destination(2),
+    // JSON leaves C1 controls and writing directions as they are, and logs are read on terminals.
+    { write: (line: string) => void stderr.write(printableLines(line)) },
   )
 }
 

@@ -9,6 +9,7 @@ import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { Command, Option } from 'commander'
 import { messageOf, TwillError } from '#base/errors.ts'
+import { printableJson, printableLines, printableValue } from '#base/printable.ts'
 import { VERSION } from '#base/version.ts'
 import { ask, DEFAULT_SOCKET } from '#cli/ask.ts'
 import { bashCompletion } from '#cli/completion.ts'
@@ -47,13 +48,13 @@ const asking = (name: string, about: string): Command =>
 asking('status', "this node's lease, backend, interface, peers and faults (exit 1 if there are faults)").action(async (o: Output) => {
   const status = await ask<StatusDocument>(o.socket, '/status')
   const color = wantsColor(process.stdout, process.env)
-  print(o.output === 'json' ? json(status) : renderStatus(status, { color, width: process.stdout.columns ?? 120 }))
+  print(o.output === 'json' ? json(status) : renderStatus(printableValue(status), { color, width: process.stdout.columns ?? 120 }))
   process.exitCode = statusExit(status)
 })
 
 asking('plan', 'what the agent would change in the kernel now, without doing it (exit 1 if anything)').action(async (o: Output) => {
   const plan = await ask<PlanDocument>(o.socket, '/plan')
-  print(o.output === 'json' ? json(plan) : renderPlan(plan, { color: wantsColor(process.stdout, process.env) }))
+  print(o.output === 'json' ? json(plan) : renderPlan(printableValue(plan), { color: wantsColor(process.stdout, process.env) }))
   process.exitCode = planExit(plan)
 })
 
@@ -67,8 +68,9 @@ asking('doctor', 'find what is wrong on this node, in the cluster and on the way
     const progress = (text: string): void => void (process.stderr.isTTY && process.stderr.write(`${text}\n`))
     const look = () => doctor({ socket: o.socket, kubeconfig: o.kubeconfig ?? process.env.KUBECONFIG, progress })
     let found = await look()
-    if (o.fix && (await mend(found, { yes: o.yes ?? false, print: (text) => void process.stderr.write(text) })) > 0) found = await look()
-    print(o.output === 'json' ? json(found) : renderDoctor(found, { color, width: process.stdout.columns ?? 120 }))
+    if (o.fix && (await mend(found, { yes: o.yes ?? false, print: (text) => void process.stderr.write(printableLines(text)) })) > 0)
+      found = await look()
+    print(o.output === 'json' ? json(found) : renderDoctor(printableValue(found), { color, width: process.stdout.columns ?? 120 }))
     process.exitCode = doctorExit(found)
   })
 
@@ -201,11 +203,11 @@ const layoutOf = (flags: Flags, binDir: string): Layout => ({
 const openKernel = async (): Promise<Kernel> => (await import('#kernel/linux.ts')).openLinux()
 const say = (line: string): boolean => print(`${line}\n`)
 
-const json = (value: object): string => `${JSON.stringify(value, null, 2)}\n`
+const json = (value: object): string => `${printableJson(value, 2)}\n`
 
 try {
   await program.parseAsync()
 } catch (error) {
-  process.stderr.write(`twill: ${messageOf(error)}\n${error instanceof TwillError ? `${error.remedy}\n` : ''}`)
+  process.stderr.write(printableLines(`twill: ${messageOf(error)}\n${error instanceof TwillError ? `${error.remedy}\n` : ''}`))
   process.exitCode = 2
 }

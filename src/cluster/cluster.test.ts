@@ -157,7 +157,7 @@ test('one bad object is named and skipped, its former record kept, and it stops 
   assert.deepEqual([...r.cluster.snapshot.nodes.keys()], ['a', 'c'])
   assert.deepEqual(r.cluster.snapshot.nodes.get('a')?.podCIDRs, ['10.244.1.0/24'])
   const texts = r.cluster.findings.map((f) => `${f.id} ${f.subject}: ${f.text}`)
-  assert.ok(texts.includes('bad-object node bad: node bad: spec.podCIDRs is ten, it must be a CIDR'), texts.join('\n'))
+  assert.ok(texts.includes('bad-object node bad: node bad: spec.podCIDRs is "ten", it must be a CIDR'), texts.join('\n'))
   assert.ok(texts.some((text) => text.startsWith('bad-object node a: node a: spec.podCIDR is 42')))
   assert.ok(texts.some((text) => text.startsWith('bad-object node ?')))
   watch!.write(eventLine('MODIFIED', nodeObject('bad', 14)) + eventLine('DELETED', nodeObject('a', 15)))

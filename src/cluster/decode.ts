@@ -4,6 +4,7 @@
  * @module
  */
 
+import { quoted } from '#base/printable.ts'
 import { clusterError } from '#cluster/errors.ts'
 import type { Endpoint, EndpointSlice, NodeRecord, Protocol, Service, ServicePort } from '#model/cluster.ts'
 import { canonicalIp, canonicalNetwork } from '#net/ip.ts'
@@ -16,6 +17,7 @@ export interface Meta {
   readonly name: string
   readonly uid: string
   readonly resourceVersion: string
+  readonly created: string
 }
 
 /** @throws {TwillError} ERR_OBJECT_SHAPE, as all functions here. */
@@ -26,6 +28,7 @@ export function decodeMeta(raw: unknown): Meta {
     name: meta.text('name'),
     uid: meta.text('uid', ''),
     resourceVersion: meta.text('resourceVersion', ''),
+    created: meta.text('creationTimestamp', ''),
   }
 }
 
@@ -48,6 +51,7 @@ export function decodeNode(raw: unknown, prefix: string): NodeRecord {
   return {
     name: meta.name,
     uid: meta.uid,
+    ...(meta.created !== '' && { created: meta.created }),
     podCIDRs: (podCIDRs.length === 0 && single !== '' ? [single] : podCIDRs).map((cidr) => node.network('spec.podCIDRs', cidr)),
     annotations,
     internalIPs,
@@ -56,7 +60,7 @@ export function decodeNode(raw: unknown, prefix: string): NodeRecord {
 }
 
 export function decodeService(raw: unknown): Service {
-  const { namespace, name } = decodeMeta(raw)
+  const { namespace, name, created } = decodeMeta(raw)
   const service = new Reader(`service ${namespace}/${name}`, fieldsOf(raw))
   const spec = service.fields('spec')
   const single = spec.text('clusterIP', '')
@@ -67,6 +71,7 @@ export function decodeService(raw: unknown): Service {
   return {
     namespace,
     name,
+    ...(created !== '' && { created }),
     type: spec.choice('type', ['ClusterIP', 'NodePort', 'LoadBalancer', 'ExternalName'], 'ClusterIP'),
     clusterIPs: (clusterIPs.length === 0 && single !== '' ? [single] : clusterIPs)
       .filter((ip) => ip !== 'None')
@@ -225,11 +230,11 @@ class Reader {
 
   #wrong(name: string, allowed: string): Error {
     const value = this.#fields[name]
-    const found = value === undefined ? 'absent' : JSON.stringify(value).slice(0, 80)
+    const found = value === undefined ? 'absent' : quoted(value)
     return clusterError.ERR_OBJECT_SHAPE({ object: this.#object, field: this.#path + name, found, allowed })
   }
 
   #fail(field: string, found: string, allowed: string): never {
-    throw clusterError.ERR_OBJECT_SHAPE({ object: this.#object, field, found, allowed })
+    throw clusterError.ERR_OBJECT_SHAPE({ object: this.#object, field, found: quoted(found), allowed })
   }
 }

@@ -2,9 +2,10 @@
 import type { Flags } from '#config/flags.ts'
 import type { NetConf } from '#config/net-conf.ts'
 import type { Refusal } from '#daemon/steward.ts'
-import type { EndpointSlice, Finding, Snapshot } from '#model/cluster.ts'
+import type { EndpointSlice, Finding, Service, Snapshot } from '#model/cluster.ts'
 import type { HostView } from '#model/kernel.ts'
 import type { PeerStatus } from '#model/status.ts'
+import { addressOf, familyOf, prefixOf } from '#net/ip.ts'
 import type { Backend, Self } from '#plan/backends/backend.ts'
 import { bridgeFilter } from '#plan/bridge-filter.ts'
 import type { Desired } from '#plan/desired.ts'
@@ -15,6 +16,7 @@ import { masqItems } from '#plan/masq.ts'
 import { nodeItems } from '#plan/node.ts'
 import { planPeer } from '#plan/peers.ts'
 import { affinitiesOf, endpointCount, serviceFindings, serviceItems } from '#plan/service.ts'
+import { fit, type Place } from '#plan/service-fit.ts'
 import { type Affinity, endpointChains, serviceBase } from '#plan/services.ts'
 import { type Trust, trustIn } from '#plan/sweep.ts'
 import { twillTable } from '#plan/table.ts'
@@ -46,6 +48,7 @@ export class Plans {
   readonly #flags: Flags
   /** Which of Flannel's two modes masquerades. */
   readonly #mode: 'nftables' | 'iptables'
+  readonly #place: Place
   readonly #desired: Desired
   /** Owners by kind that have been planned, with the endpoints that a service has at most. */
   readonly #planned = { node: new Set<string>(), service: new Map<string, ServiceShape>() }
@@ -59,6 +62,7 @@ export class Plans {
     this.backend = o.conf.backend
     this.#mode = o.conf.enableNFTables ? 'nftables' : 'iptables'
     this.#flags = o.flags
+    this.#place = { network: o.self.network, addresses: addressesOf(o.host) }
     this.#desired = o.desired
     this.faults = new Faults({ node: o.self.node, uplink: name, why, alternatives: alternatives(o.host, name, o.self.family) })
   }
@@ -115,7 +119,7 @@ export class Plans {
     const { items, findings, lease } = node ? planPeer(this.self, this.backend, node) : { items: [], findings: [] }
     if (node) this.#planned.node.add(name)
     else this.#planned.node.delete(name)
-    this.#desired.setOwner(`peer ${name}`, items)
+    this.#desired.setOwner(`peer ${name}`, items, node?.created)
     this.faults.set(`node ${name}`, findings)
     this.faults.announce(name, lease)
     if (lease && name !== this.self.node) {
@@ -129,14 +133,21 @@ export class Plans {
     if (names.size === 0) return
     const slices = new Map<string, EndpointSlice[]>([...names].map((name) => [name, []]))
     for (const slice of snapshot.endpointSlices.values()) slices.get(`${slice.namespace}/${slice.service}`)?.push(slice)
-    for (const [name, own] of slices) {
-      const service = snapshot.services.get(name)
-      if (service) this.#planned.service.set(name, { endpoints: endpointCount(service, own), affinities: affinitiesOf(service) })
-      else this.#planned.service.delete(name)
-      this.#desired.setOwner(`service ${name}`, service ? serviceItems(service, own, this.self.node) : [])
-      this.faults.set(`service ${name}`, service ? serviceFindings(service) : [])
-    }
+    for (const [name, own] of slices) this.#planService(name, snapshot.services.get(name), own)
     this.#planServiceBase([...this.#planned.service.values()])
+  }
+
+  #planService(name: string, asked: Service | undefined, own: readonly EndpointSlice[]): void {
+    if (asked === undefined) {
+      this.#planned.service.delete(name)
+      this.#desired.setOwner(`service ${name}`, [])
+      this.faults.set(`service ${name}`, [])
+      return
+    }
+    const { service, slices, findings } = fit(asked, own, this.#place)
+    this.#planned.service.set(name, { endpoints: endpointCount(service, slices), affinities: affinitiesOf(service) })
+    this.#desired.setOwner(`service ${name}`, serviceItems(service, slices, this.self.node), asked.created)
+    this.faults.set(`service ${name}`, [...serviceFindings(service), ...findings])
   }
 
   /** Chains for so many endpoints, and memory for each kind of affinity. They only grow while the agent lives: a service that scales
@@ -174,15 +185,7 @@ export class Plans {
               remedy: 'The agent needs CAP_NET_ADMIN in the network namespace of the host. It tries again with growing pauses.',
             },
           ]
-    const contested = this.#desired.conflicts().map(
-      ({ key, winner, losers }): Finding => ({
-        id: 'claimed-twice',
-        severity: 'warning',
-        subject: winner,
-        text: `${[winner, ...losers].join(' and ')} both need ${key}, with other values: ${winner} has it`,
-        remedy: 'Two nodes announce the same address or MAC: see the other findings for which.',
-      }),
-    )
+    const contested = this.#contested()
     const fought = feuds.map(
       ({ key, by, delayMs }): Finding => ({
         id: 'object-contested',
@@ -195,7 +198,27 @@ export class Plans {
     )
     this.faults.set('kernel', [...unreadable, ...refused, ...contested, ...fought])
   }
+
+  /** One finding for all that a loser does not get from a winner. */
+  #contested(): Finding[] {
+    const pairs = Map.groupBy(this.#desired.conflicts(), ({ winner, losers }) => [winner, ...losers].join(' and '))
+    return [...pairs].map(([both, [first, ...more]]): Finding => {
+      const { key, winner, losers } = first!
+      const rest = more.length === 0 ? '' : ` and ${more.length} more`
+      return {
+        id: 'claimed-twice',
+        severity: 'warning',
+        subject: losers[0]!,
+        text: `${both} need ${key}${rest}, with other values: ${winner} has it, which is older or the first by name`,
+        remedy: 'Two nodes announce the same address or MAC, or two services have one address or node port: give the newer another.',
+      }
+    })
+  }
 }
+
+/** By which the node is reached. An address without a subnet may be a service's own, as kube-proxy and node-local DNS hold them. */
+const addressesOf = ({ addresses }: HostView): ReadonlySet<string> =>
+  new Set(addresses.filter(({ cidr }) => prefixOf(cidr) < (familyOf(cidr) === 4 ? 32 : 128)).map(({ cidr }) => addressOf(cidr)))
 
 /** The names of one kind of owner among `rung`. */
 const named = (rung: ReadonlySet<string>, kind: string): Set<string> =>

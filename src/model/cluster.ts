@@ -10,6 +10,8 @@ import type { Family } from '#net/ip.ts'
 export interface NodeRecord {
   readonly name: string
   readonly uid: string
+  /** metadata.creationTimestamp: of two objects that want one thing, the older has it. */
+  readonly created?: string
   /** spec.podCIDRs, or [spec.podCIDR] if that list is empty. */
   readonly podCIDRs: readonly string[]
   /** Only those below Flannel's prefix; keys without the prefix: `backend-type`, `public-ip`, … */
@@ -44,6 +46,8 @@ export interface ServicePort {
 export interface Service {
   readonly namespace: string
   readonly name: string
+  /** As of a node. */
+  readonly created?: string
   readonly type: 'ClusterIP' | 'NodePort' | 'LoadBalancer' | 'ExternalName'
   /** Empty for headless and ExternalName services. */
   readonly clusterIPs: readonly string[]

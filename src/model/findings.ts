@@ -71,6 +71,10 @@ export const findingTable = {
     what: 'a service asks for something that Twill does not serve: external IPs, load balancer addresses, a health check port',
     why: 'Connections to that address or port are not answered; the cluster address and node ports are.',
   },
+  'service-part-refused': {
+    what: "a service has an address, port or endpoint that cannot be served: loopback, multicast, the node's own, one number twice",
+    why: 'It would catch packets that are not meant for the service. The rest of the service works.',
+  },
   // The way to the API.
   'api-unreachable': {
     what: 'the API server does not answer',

@@ -143,3 +143,37 @@ export function compareIp(a: string, b: string): number {
   for (let i = 0; i < x.bytes.length; i++) if (x.bytes[i] !== y.bytes[i]) return x.bytes[i]! - y.bytes[i]!
   return 0
 }
+
+/** Ranges whose addresses belong to no single host on a network (RFC 6890, RFC 1122 3.2.1.3). */
+const special = (
+  [
+    ['0.0.0.0/8', 'unspecified'],
+    ['127.0.0.0/8', 'loopback'],
+    ['169.254.0.0/16', 'link-local'],
+    ['224.0.0.0/4', 'multicast'],
+    ['240.0.0.0/4', 'reserved'],
+    ['::/128', 'unspecified'],
+    ['::1/128', 'loopback'],
+    ['::ffff:0:0/96', 'IPv4-mapped'],
+    ['fe80::/10', 'link-local'],
+    ['ff00::/8', 'multicast'],
+  ] as const
+).map(([cidr, what]) => ({ range: parseCidr(cidr)!, what }))
+
+export type Special = (typeof special)[number]['what']
+
+/** The range that makes `ip` no address of a host that others could reach; undefined for a usual one. */
+export const specialOf = (ip: Ip): Special | undefined => special.find(({ range }) => contains(range, ip))?.what
+
+/** The same for a network: a range that it lies in, or that lies in it. */
+export const specialIn = (network: Cidr): Special | undefined =>
+  special.find(({ range }) => contains(range, network) || contains(network, range))?.what
+
+/** The first or last address of a subnet of four addresses or more: the kernel takes them for broadcast (RFC 922). */
+export function isSubnetBroadcast(subnet: Cidr, ip: Ip): boolean {
+  const bits = subnet.bytes.length * 8
+  if (subnet.family !== 4 || subnet.prefix > bits - 2 || !contains(subnet, ip)) return false
+  const first = maskCidr(subnet).bytes
+  const last = addToIp(first, 2 ** (bits - subnet.prefix) - 1)!
+  return [first, last].some((end) => end.every((byte, i) => byte === ip.bytes[i]))
+}

@@ -178,6 +178,16 @@ test('two owners of one key: the first by name has it, and it passes on', () => 
   assert.ok(lines(desired.pending(always)).includes(`put ${show(moved[1]!)}`))
 })
 
+test('two owners of one key: the older has it, whoever comes first', () => {
+  for (const order of [1, -1]) {
+    const desired = new Desired()
+    const wish = (owner: string, items: readonly Item[], since: string) => (): void => desired.setOwner(owner, items, since)
+    const acts = [wish('peer a', a, '2026-06-01T00:00:00Z'), wish('peer b', moved, '2026-01-01T00:00:00Z')]
+    for (const act of order === 1 ? acts : acts.toReversed()) act()
+    assert.deepEqual(desired.conflicts(), [{ key: keyOf(a[1]!), winner: 'peer b', losers: ['peer a'] }])
+  }
+})
+
 test('the dry run changes nothing', () => {
   const desired = new Desired()
   desired.setOwner('peer k8s-w2', a)

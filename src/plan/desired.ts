@@ -19,7 +19,7 @@ import {
 import { familyOf } from '#net/ip.ts'
 import { inOrder, matches, reasonToRemake, remade } from '#plan/diff.ts'
 
-/** Two owners want different objects under one key; the first by name gets it. */
+/** Two owners want different objects under one key; the older gets it, or the first by name. */
 export interface Conflict {
   readonly key: string
   readonly winner: string
@@ -47,6 +47,7 @@ export type Flight = ReadonlySet<string>
 
 interface Claim {
   readonly owner: string
+  readonly since: string
   readonly item: Item
 }
 
@@ -65,27 +66,31 @@ export class Desired {
     this.#isPossible = isPossible
   }
 
-  /** `owner` wants exactly `items` from now on; none to want nothing. */
-  setOwner(owner: string, items: readonly Item[]): void {
+  /**
+   * `owner` wants exactly `items` from now on; none to want nothing.
+   * @param since  When the object behind it was made (ISO 8601): a newcomer takes nothing from who has it. What the node needs itself
+   *   has no date, and comes first.
+   */
+  setOwner(owner: string, items: readonly Item[], since = ''): void {
     const wanted = new Map(items.filter(this.#isPossible).map((item) => [keyOf(item), { ...item, owner }]))
-    for (const key of this.#keys.get(owner) ?? []) if (!wanted.has(key)) this.#claim(key, owner, undefined)
-    for (const [key, item] of wanted) this.#claim(key, owner, item)
+    for (const key of this.#keys.get(owner) ?? []) if (!wanted.has(key)) this.#claim(key, owner, since, undefined)
+    for (const [key, item] of wanted) this.#claim(key, owner, since, item)
     if (wanted.size === 0) this.#keys.delete(owner)
     else this.#keys.set(owner, new Set(wanted.keys()))
   }
 
-  #claim(key: string, owner: string, item: Item | undefined): void {
+  #claim(key: string, owner: string, since: string, item: Item | undefined): void {
     const before = this.#claims.get(key) ?? []
     if (before.length === 0 || (before.length === 1 && before[0]!.owner === owner)) {
       // Nearly every key has one claimant, who contests nothing.
-      if (item) this.#claims.set(key, [{ owner, item }])
+      if (item) this.#claims.set(key, [{ owner, since, item }])
       else this.#claims.delete(key)
       this.#dirty.add(key)
       return
     }
     const after = before.filter((claim) => claim.owner !== owner)
-    if (item) after.push({ owner, item })
-    after.sort((a, b) => (a.owner < b.owner ? -1 : 1))
+    if (item) after.push({ owner, since, item })
+    after.sort((a, b) => (a.since === b.since ? (a.owner < b.owner ? -1 : 1) : a.since < b.since ? -1 : 1))
     if (after.length === 0) this.#claims.delete(key)
     else this.#claims.set(key, after)
     if (after.some((claim) => show(claim.item) !== show(after[0]!.item))) this.#contested.add(key)

@@ -2,8 +2,10 @@
  * A Node record into its leases: one a family. A fault of one node is a finding about that node and stops no other.
  * @module
  */
+
+import { quoted } from '#base/printable.ts'
 import type { Finding, Lease, NodeRecord } from '#model/cluster.ts'
-import { canonicalIp, canonicalNetwork, contains, type Family, familyOf, parseCidr } from '#net/ip.ts'
+import { canonicalIp, canonicalNetwork, contains, type Family, familyOf, parseCidr, parseIp, specialOf } from '#net/ip.ts'
 
 export interface NodeLeases {
   readonly leases: readonly Lease[]
@@ -38,8 +40,9 @@ export function leasesOf(node: NodeRecord, families: readonly Family[]): NodeLea
     const keys = keysOf[family]
     const publicIp = node.annotations[keys.publicIp] ?? ''
     const data = parseData(node.annotations[keys.data])
-    if (canonicalIp(publicIp) === undefined || familyOf(publicIp) !== family) {
-      findings.push(badAnnotation(node.name, keys.publicIp, publicIp, `an IPv${family} address`))
+    const wrong = wrongPublicIp(publicIp, family)
+    if (wrong !== undefined) {
+      findings.push(badAnnotation(node.name, keys.publicIp, publicIp, wrong))
     } else if (data.bad !== undefined) {
       findings.push(badAnnotation(node.name, keys.data, data.bad, 'JSON'))
     } else {
@@ -50,6 +53,14 @@ export function leasesOf(node: NodeRecord, families: readonly Family[]): NodeLea
   return { leases, findings }
 }
 
+/** What a public IP must be, if `text` is not that: nobody could be reached by it. (Link-local it may be: the nodes share a link.) */
+function wrongPublicIp(text: string, family: Family): string | undefined {
+  const ip = parseIp(text)
+  if (ip?.family !== family) return `an IPv${family} address`
+  const what = specialOf(ip)
+  return what === undefined || what === 'link-local' ? undefined : `an address of one host, and this one is ${what}`
+}
+
 /** The pod CIDR of one family, masked, or the finding that there is none. */
 export function podCidrOf(node: NodeRecord, family: Family): { readonly subnet: string } | Finding {
   const subject = `node ${node.name}`
@@ -58,8 +69,8 @@ export function podCidrOf(node: NodeRecord, family: Family): { readonly subnet: 
   if (bad !== undefined || node.podCIDRs.length > 2) {
     const text =
       bad === undefined
-        ? `${node.name} has more than two pod CIDRs: ${node.podCIDRs.join(', ')}`
-        : `${node.name} has the pod CIDR "${bad}", which is none`
+        ? `${node.name} has more than two pod CIDRs: ${quoted(node.podCIDRs)}`
+        : `${node.name} has the pod CIDR ${quoted(bad)}, which is none`
     return {
       id: 'bad-podcidr',
       severity: 'error',
@@ -98,7 +109,7 @@ function badAnnotation(node: string, key: string, value: string, allowed: string
     id: 'bad-annotation',
     severity: 'error',
     subject: `node ${node}`,
-    text: `Annotation ${key} of ${node} is ${JSON.stringify(value)}, allowed is ${allowed}: no traffic goes to its pods`,
+    text: `Annotation ${key} of ${node} is ${quoted(value)}, allowed is ${allowed}: no traffic goes to its pods`,
     remedy: `The agent on ${node} writes it: see its log, and restart it.`,
   }
 }

@@ -1,7 +1,8 @@
 /** One peer node: what it needs in our kernel, and what is wrong with it. An event for one node costs that node only. */
+import { quoted } from '#base/printable.ts'
 import type { Finding, Lease, NodeRecord } from '#model/cluster.ts'
 import type { Item } from '#model/kernel.ts'
-import { contains, parseCidr } from '#net/ip.ts'
+import { contains, parseCidr, parseIp } from '#net/ip.ts'
 import type { Backend, Self } from '#plan/backends/backend.ts'
 import { leasesOf, outsideNetwork } from '#plan/leases.ts'
 
@@ -29,21 +30,35 @@ function faultOf(self: Self, backend: Backend, lease: Lease): Finding | undefine
       id: 'other-backend',
       severity: 'warning',
       subject,
-      text: `${lease.node} speaks backend "${lease.backendType}", this node "${backend.announcedType}": no traffic between their pods`,
+      text: `${lease.node} speaks backend ${quoted(lease.backendType)}, this node "${backend.announcedType}": no traffic between their pods`,
       remedy: `If a change of Backend.Type is under way, finish it: restart the agent on ${lease.node}. Otherwise compare net-conf.json on both.`,
     }
   }
   const outside = outsideNetwork(lease.node, lease.subnet, self.network)
   if (outside) return outside
-  // A route for it would lie over our own bridge's.
+  // A route for it would lie over our own bridge's, or over that of the network between the nodes.
   const [ours, theirs] = [parseCidr(self.subnet)!, parseCidr(lease.subnet)!]
-  if (contains(ours, theirs) || contains(theirs, ours)) {
+  const overlapsBridge = contains(ours, theirs) || contains(theirs, ours)
+  const covered = overlapsBridge ? self.subnet : [self.uplink.address, self.local].find((ip) => contains(theirs, parseIp(ip)!))
+  if (covered !== undefined) {
     return {
       id: 'podcidr-overlap',
       severity: 'error',
       subject,
-      text: `Pod CIDR ${lease.subnet} of ${lease.node} overlaps ${self.subnet} of this node: its pods are not reachable from here`,
+      text: `Pod CIDR ${lease.subnet} of ${lease.node} overlaps ${covered} of this node: its pods are not reachable from here`,
       remedy: `Delete and re-create one of the two Node objects, so that kube-controller-manager gives it a pod CIDR of its own.`,
+    }
+  }
+  const ends = self.wayTo(lease.publicIp)?.broadcast ? 'the broadcast address of a network here' : undefined
+  const loops = contains(theirs, parseIp(lease.publicIp)!) ? `an address of its own pod CIDR ${lease.subnet}` : undefined
+  const wrong = ends ?? loops
+  if (wrong !== undefined) {
+    return {
+      id: 'bad-annotation',
+      severity: 'error',
+      subject,
+      text: `${lease.node} announces ${lease.publicIp}, which is ${wrong}: no traffic goes to its pods`,
+      remedy: `The agent on ${lease.node} writes this annotation: see its log, and restart it.`,
     }
   }
   const fault = backend.fault(self, lease)

@@ -5,6 +5,9 @@ import { compareIp, type Family, familyOf } from '#net/ip.ts'
 import { type Affinity, affinityMemory } from '#plan/services.ts'
 import { element, suffixOf } from '#plan/table.ts'
 
+/** Endpoints that a port has at most, as in an Endpoints object of Kubernetes (over-capacity): each position needs maps and a chain. */
+export const MAX_ENDPOINTS = 1000
+
 /** Where clients knock: an address of the service's own, or a port of every address of the node. */
 interface Frontend {
   readonly kind: 'address' | 'nodeport'
@@ -136,7 +139,7 @@ function targetsOf(port: ServicePort, family: Family, slices: readonly EndpointS
     new Map(all.filter(({ endpoint }) => when(endpoint)).map((target) => [`${target.ip} ${target.port}`, target]))
   const ready = usable((endpoint) => endpoint.ready)
   const targets = ready.size > 0 ? ready : usable((endpoint) => endpoint.serving && endpoint.terminating)
-  return [...targets.values()].toSorted((a, b) => compareIp(a.ip, b.ip) || a.port - b.port)
+  return [...targets.values()].toSorted((a, b) => compareIp(a.ip, b.ip) || a.port - b.port).slice(0, MAX_ENDPOINTS)
 }
 
 /** Everything in `slices` that answers for `port`, in whatever state; perhaps twice. */

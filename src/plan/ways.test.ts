@@ -20,6 +20,8 @@ const cases = [
   { name: 'the other family, on link', ip: 'fd00::7', want: { dev: 'eth1' } },
   { name: 'the other family, no route', ip: 'fd01::7', want: undefined },
   { name: 'our own address', ip: '192.168.10.101', want: { dev: 'lo', local: true } },
+  { name: 'a broadcast address of the link', ip: '192.168.10.255', want: { dev: 'eth1', broadcast: true } },
+  { name: 'the other one', ip: '192.168.10.0', want: { dev: 'eth1', broadcast: true } },
   { name: 'no address', ip: 'k8s-w1', want: undefined },
 ]
 for (const { name, ip, want } of cases)
@@ -27,7 +29,12 @@ for (const { name, ip, want } of cases)
 
 test('only a neighbor is on link', () => {
   assert.equal(deviceOnLink({ dev: 'eth1' }), 'eth1')
-  for (const way of [undefined, { dev: 'eth1', via: '192.168.10.1' }, { dev: 'lo', local: true as const }])
+  for (const way of [
+    undefined,
+    { dev: 'eth1', via: '192.168.10.1' },
+    { dev: 'lo', local: true as const },
+    { dev: 'eth1', broadcast: true as const },
+  ])
     assert.equal(deviceOnLink(way), undefined)
 })
 

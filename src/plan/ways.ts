@@ -1,6 +1,6 @@
 /** Which way packets leave the node: a lookup in routes that were read once, so that asking for each of 5,000 peers reads nothing. */
 import type { HostRoute, HostView } from '#model/kernel.ts'
-import { addressOf, canonicalNetwork, contains, parseCidr, parseIp, prefixOf } from '#net/ip.ts'
+import { addressOf, canonicalNetwork, contains, isSubnetBroadcast, parseCidr, parseIp, prefixOf } from '#net/ip.ts'
 
 /** The next step towards an address. */
 export interface Way {
@@ -9,6 +9,8 @@ export interface Way {
   readonly via?: string
   /** The address is the node's own: nothing leaves. */
   readonly local?: true
+  /** The address is that of all hosts on the link: nobody can be reached by it. */
+  readonly broadcast?: true
 }
 
 /** What ways are found from. */
@@ -29,7 +31,7 @@ export function underlayOf({ routes, addresses }: Pick<HostView, 'routes' | 'add
 
 /** The device of a way that leads to a neighbor. */
 export const deviceOnLink = (way: Way | undefined): string | undefined =>
-  way === undefined || way.via !== undefined || way.local ? undefined : way.dev
+  way === undefined || way.via !== undefined || way.local || way.broadcast ? undefined : way.dev
 
 /**
  * A lookup by longest prefix, then lowest metric. A multipath route with a router among its hops is one by router: the way of a
@@ -45,10 +47,13 @@ export function waysOf({ routes, addresses }: Underlay): (ip: string) => Way | u
   const prefixes = [...new Set([...byNetwork.keys()].map(prefixOf))].toSorted((a, b) => b - a)
   return (ip) => {
     if (own.has(ip)) return { dev: 'lo', local: true }
-    if (!parseIp(ip)) return undefined
+    const parsed = parseIp(ip)
+    if (!parsed) return undefined
     for (const prefix of prefixes) {
       const route = byNetwork.get(canonicalNetwork(`${ip}/${prefix}`) ?? '')
-      if (route) return wayBy(route)
+      if (!route) continue
+      const way = wayBy(route)
+      return way && way.via === undefined && isSubnetBroadcast(parseCidr(route.dst)!, parsed) ? { ...way, broadcast: true } : way
     }
     return undefined
   }

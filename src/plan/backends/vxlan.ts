@@ -5,6 +5,7 @@
  * With DirectRouting a peer on link is routed to as host-gw does; which one it is follows the node's routes.
  * @module
  */
+import { quoted } from '#base/printable.ts'
 import type { Keys } from '#config/net-conf.ts'
 import type { Lease } from '#model/cluster.ts'
 import { type Item, type LinkItem, TWILL_ROUTE_PROTOCOL } from '#model/kernel.ts'
@@ -91,7 +92,7 @@ function backend({ directRouting, mtu, ...settings }: Settings): Backend {
         { kind: 'address', dev, cidr: `${addressOf(self.subnet)}/${self.family === 4 ? 32 : 128}` },
       ]
     },
-    fault: noVtepMac,
+    fault: wrongVtepMac,
     peer(self, lease) {
       const dev = directDevice(self, lease.publicIp)
       return dev === undefined ? tunnel(self, lease) : [routeBy(dev, lease)]
@@ -107,11 +108,12 @@ export function vtepMac(data: unknown): string | undefined {
   return bytes && (bytes[0]! & 1) === 0 && bytes.some((b) => b !== 0) ? formatMac(bytes) : undefined
 }
 
-function noVtepMac(_self: Self, { node, backendData }: Lease): Fault | undefined {
-  if (vtepMac(backendData) !== undefined) return undefined
+function wrongVtepMac(self: Self, { node, backendData }: Lease): Fault | undefined {
+  const mac = vtepMac(backendData)
+  if (mac !== undefined && mac !== self.mac) return undefined
   return {
     id: 'bad-annotation',
-    text: `${node} cannot be reached by ${type}: its backend-data ${JSON.stringify(backendData)} holds no VtepMAC`,
+    text: `${node} cannot be reached by ${type}: its backend-data ${quoted(backendData)} holds ${mac === undefined ? 'no VtepMAC' : "this node's own VtepMAC"}`,
     remedy: `The agent on ${node} writes this annotation: see its log, and restart it.`,
   }
 }
