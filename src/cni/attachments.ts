@@ -9,8 +9,9 @@
  * namespaces they speak of go together.
  * @module
  */
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs'
 import { parseJson } from '#cni/json.ts'
+import { writeWhole } from '#cni/whole-file.ts'
 import type { Attachment } from '#model/pod.ts'
 
 type Key = Pick<Attachment, 'containerId' | 'ifname'>
@@ -62,9 +63,7 @@ export class Attachments {
 
   /** Notes what is about to be made. */
   begin(entry: Entry): void {
-    const path = `${this.#dir}/${nameOf(entry.attachment)}`
-    writeFileSync(`${path}.tmp`, JSON.stringify(entry), { mode: 0o600 })
-    renameSync(`${path}.tmp`, `${path}.adding`)
+    writeWhole(`${this.#dir}/${nameOf(entry.attachment)}.adding`, JSON.stringify(entry))
   }
 
   finish(entry: Entry): void {

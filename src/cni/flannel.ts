@@ -4,12 +4,13 @@
  * plugin can delete what the other one added. Source: flannel-io/cni-plugin.
  * @module
  */
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { type JsonObject, list, object, struct, text } from '#cni/decode.ts'
 import { CniError, cniCode, unsupported } from '#cni/failure.ts'
 import { goJson, parseJson, sortKeys } from '#cni/json.ts'
 import type { CniCall } from '#cni/request.ts'
 import { parseSubnetEnv, type SubnetEnv } from '#cni/subnet-env.ts'
+import { wholeFiles, writeWhole } from '#cni/whole-file.ts'
 
 export interface FlannelPaths {
   readonly subnetFile: string
@@ -96,10 +97,8 @@ const scratchPath = (dataDir: string, containerId: string): string => `${dataDir
 /** Writes the scratch file, whole or not at all. It is not synced: a power cut takes the pod along, and a DEL that then finds the
  * file empty works from the current configuration. */
 export function saveScratch(dataDir: string, containerId: string, content: string): void {
-  const temp = `${dataDir}/.tmp-${containerId}`
   mkdirSync(dataDir, { recursive: true, mode: 0o700 })
-  writeFileSync(temp, content, { mode: 0o600 })
-  renameSync(temp, scratchPath(dataDir, containerId))
+  writeWhole(scratchPath(dataDir, containerId), content)
 }
 
 /** The delegate's configuration that ADD stored; undefined if it is gone, empty or torn. */
@@ -118,9 +117,7 @@ export function loadScratch(dataDir: string, containerId: string): JsonObject | 
 
 /** Everything that is kept; `delegate` is absent where the file is torn. */
 export function allScratch(dataDir: string): { containerId: string; delegate: JsonObject | undefined }[] {
-  if (!existsSync(dataDir)) return []
-  const names = readdirSync(dataDir).filter((name) => !name.startsWith('.'))
-  return names.map((containerId) => ({ containerId, delegate: loadScratch(dataDir, containerId) }))
+  return wholeFiles(dataDir).map((containerId) => ({ containerId, delegate: loadScratch(dataDir, containerId) }))
 }
 
 export function removeScratch(dataDir: string, containerId: string): void {

@@ -7,12 +7,13 @@
  * hostPort the later has it.
  * @module
  */
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, rmSync } from 'node:fs'
 import type { Log } from '#base/log.ts'
 import { parseJson } from '#cni/json.ts'
 import type { PodKernel } from '#cni/kernel.ts'
 import { demand } from '#cni/network.ts'
 import { Turns } from '#cni/turns.ts'
+import { sweepHalfWritten, wholeFiles, writeWhole } from '#cni/whole-file.ts'
 import { type Item, keyOf, type Op, show } from '#model/kernel.ts'
 import type { PodPorts } from '#model/pod.ts'
 import { HOST_PORTS_OWNER, hostPortBase, hostPortItems } from '#plan/hostports.ts'
@@ -43,6 +44,7 @@ export class HostPorts {
   /** Reads what is there. */
   static open(o: HostPortsOptions): HostPorts {
     mkdirSync(o.dir, { recursive: true, mode: 0o700 })
+    sweepHalfWritten(o.dir)
     const hostPorts = new HostPorts(o)
     for (const entry of readEntries(o.dir)) hostPorts.#entries.set(nameOf(entry.ports), entry)
     return hostPorts
@@ -92,9 +94,7 @@ export class HostPorts {
       this.#o.log.warn({ containerId: ports.containerId, hasIt: containerId, pod: podName }, 'a hostPort of another pod goes to this one')
     }
     const order = Math.max(0, ...[...this.#entries.values()].map((entry) => entry.order)) + 1
-    const path = `${this.#o.dir}/${nameOf(ports)}`
-    writeFileSync(`${path}.tmp`, JSON.stringify({ order, ports } satisfies Entry), { mode: 0o600 })
-    renameSync(`${path}.tmp`, `${path}.json`)
+    writeWhole(`${this.#o.dir}/${nameOf(ports)}.json`, JSON.stringify({ order, ports } satisfies Entry))
     this.#entries.set(nameOf(ports), { order, ports })
     try {
       await this.#apply()
@@ -173,7 +173,7 @@ const isPerPort = (item: Item): boolean => item.kind === 'nft-element' || item.k
 
 /** In order of coming; torn files are no one's. */
 function readEntries(dir: string): Entry[] {
-  const names = existsSync(dir) ? readdirSync(dir).filter((name) => name.endsWith('.json')) : []
+  const names = wholeFiles(dir).filter((name) => name.endsWith('.json'))
   const entries = names.flatMap((name) => parseEntry(readFileSync(`${dir}/${name}`, 'utf8')) ?? [])
   return entries.toSorted((a, b) => a.order - b.order)
 }

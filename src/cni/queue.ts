@@ -3,14 +3,20 @@
  * the first ADD, oldest first.
  * @module
  */
-import { readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { readFileSync, rmSync, statSync } from 'node:fs'
 import type { Log } from '#base/log.ts'
 import { decodeRequest, frameLength, type RawRequest } from '#cni/protocol.ts'
+import { sweepHalfWritten, wholeFiles } from '#cni/whole-file.ts'
 import type { CniAnswer } from '#model/pod.ts'
+
+/** Longer than a shim takes for its file, by far. */
+const SHIM_MS = 60_000
 
 /** Carries out what is queued in `dir`. A DEL that fails stays queued.
  * @returns how many are left. */
 export async function replayDeletes(dir: string, log: Log, run: (request: RawRequest) => Promise<CniAnswer>): Promise<number> {
+  // A shim that found the socket closed may still write its file: it is done within a second, or it was killed and no one waits for it.
+  sweepHalfWritten(dir, SHIM_MS)
   let left = 0
   for (const path of queued(dir)) {
     const request = readRequest(path)
@@ -28,17 +34,9 @@ export async function replayDeletes(dir: string, log: Log, run: (request: RawReq
   return left
 }
 
-/** Oldest first. Temporary files are still being written, or their writer died before it answered: not ours to read. */
+/** Oldest first. */
 function queued(dir: string): string[] {
-  let names: string[]
-  try {
-    names = readdirSync(dir)
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
-    throw error
-  }
-  return names
-    .filter((name) => !name.startsWith('.'))
+  return wholeFiles(dir)
     .map((name) => ({ path: `${dir}/${name}`, at: statSync(`${dir}/${name}`).mtimeMs }))
     .toSorted((a, b) => a.at - b.at)
     .map(({ path }) => path)

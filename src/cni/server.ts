@@ -25,6 +25,7 @@ import { replayDeletes } from '#cni/queue.ts'
 import { parseRequest } from '#cni/request.ts'
 import type { TakeLock } from '#cni/store.ts'
 import { Turns } from '#cni/turns.ts'
+import { sweepHalfWritten } from '#cni/whole-file.ts'
 import type { Courier } from '#model/kernel.ts'
 import type { Attachment, CniAnswer, ReferencePorts } from '#model/pod.ts'
 
@@ -70,6 +71,7 @@ export async function startCniServer(o: CniServerOptions): Promise<CniServer> {
   const networksDir = o.networksDir ?? '/var/lib/cni/networks'
   const network = new Network({ kernel, attachments, takeLock, clock, log, dataDir: networksDir })
   const flannel = o.flannel ?? { subnetFile: '/run/flannel/subnet.env', dataDir: '/var/lib/cni/flannel' }
+  sweepHalfWritten(flannel.dataDir)
   const hostPorts = HostPorts.open({ dir: `${o.runDir}/hostports`, kernel, log })
   const removeReferenceRules = o.removeReferenceRules ?? (() => Promise.resolve(0))
   const context: PluginContext = { network, kernel, flannel, hostPorts, removeReferenceRules }
