@@ -11,7 +11,7 @@
  */
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs'
 import { parseJson } from '#cni/json.ts'
-import { writeWhole } from '#cni/whole-file.ts'
+import { sweepHalfWritten, writeWhole } from '#cni/whole-file.ts'
 import type { Attachment } from '#model/pod.ts'
 
 type Key = Pick<Attachment, 'containerId' | 'ifname'>
@@ -32,6 +32,7 @@ export class Attachments {
   /** Reads what is there. `unfinished` are the ADDs that were cut off; torn files are no one's and removed. */
   static open(dir: string): { attachments: Attachments; unfinished: Entry[] } {
     mkdirSync(dir, { recursive: true, mode: 0o700 })
+    sweepHalfWritten(dir) // nothing had been made yet
     const attachments = new Attachments(dir)
     const unfinished: Entry[] = []
     for (const name of readdirSync(dir)) {
