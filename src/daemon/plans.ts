@@ -14,7 +14,8 @@ import { Faults } from '#plan/findings.ts'
 import { alternatives } from '#plan/interface.ts'
 import { masqItems } from '#plan/masq.ts'
 import { nodeItems } from '#plan/node.ts'
-import { planPeer } from '#plan/peers.ts'
+import { Overlaps } from '#plan/overlaps.ts'
+import { overlapOf, type PeerPlan, planPeer } from '#plan/peers.ts'
 import { affinitiesOf, endpointCount, serviceFindings, serviceItems } from '#plan/service.ts'
 import { fit, type Place } from '#plan/service-fit.ts'
 import { type Affinity, endpointChains, serviceBase } from '#plan/services.ts'
@@ -53,6 +54,7 @@ export class Plans {
   /** Owners by kind that have been planned, with the endpoints that a service has at most. */
   readonly #planned = { node: new Set<string>(), service: new Map<string, ServiceShape>() }
   #trust: Trust = { nodes: false, services: false, pods: false }
+  readonly #overlaps = new Overlaps()
   #endpoints = -1
   #affinities: ReadonlyMap<string, Affinity> = new Map()
 
@@ -115,8 +117,18 @@ export class Plans {
   }
 
   #planPeer(name: string, snapshot: Snapshot): void {
+    for (const other of this.#planOne(name, snapshot)) this.#planOne(other, snapshot)
+  }
+
+  /** @returns  Peers whose plan depends on this one's. */
+  #planOne(name: string, snapshot: Snapshot): ReadonlySet<string> {
     const node = snapshot.nodes.get(name)
-    const { items, findings, lease } = node ? planPeer(this.self, this.backend, node) : { items: [], findings: [] }
+    const plan: PeerPlan = node ? planPeer(this.self, this.backend, node) : { items: [], findings: [] }
+    const { lease } = plan
+    const others = this.#overlaps.set(name, plan.items.length > 0 ? lease?.subnet : undefined, node?.created)
+    const older = this.#overlaps.olderThan(name)
+    const items = older === undefined ? plan.items : []
+    const findings = older === undefined ? plan.findings : [...plan.findings, overlapOf(lease!, `that of ${older}, which is older`)]
     if (node) this.#planned.node.add(name)
     else this.#planned.node.delete(name)
     this.#desired.setOwner(`peer ${name}`, items, node?.created)
@@ -127,6 +139,7 @@ export class Plans {
       const dev = items.find((item) => item.kind === 'route')?.dev
       this.peers.set(name, { node: name, subnet, publicIp, backendType, objects: items.length, ...(dev !== undefined && { dev }) })
     } else this.peers.delete(name)
+    return others
   }
 
   #planServices(names: ReadonlySet<string>, snapshot: Snapshot): void {

@@ -38,8 +38,8 @@ export const findingTable = {
     why: 'The agent refuses it: no route goes there, and masquerade would take its pods for the world outside.',
   },
   'podcidr-overlap': {
-    what: "a peer's pod CIDR overlaps this node's",
-    why: "A route to it would lie over this node's own bridge.",
+    what: "a peer's pod CIDR overlaps this node's, or that of an older peer",
+    why: 'A route to it would take packets that are meant for other pods.',
   },
   'bad-annotation': { what: "a node's annotation cannot be read", why: 'No peer can reach its pods.' },
   'bad-object': { what: 'an object of the API cannot be read', why: 'It is skipped; what was known of it before is kept.' },

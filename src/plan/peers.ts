@@ -23,6 +23,15 @@ export function planPeer(self: Self, backend: Backend, node: NodeRecord): PeerPl
   return fault ? { items: [], findings: [...findings, fault], lease } : { items: backend.peer(self, lease), findings, lease }
 }
 
+/** The pod CIDR of `lease` lies over something that was there before. */
+export const overlapOf = ({ node, subnet }: Lease, what: string): Finding => ({
+  id: 'podcidr-overlap',
+  severity: 'error',
+  subject: `node ${node}`,
+  text: `Pod CIDR ${subnet} of ${node} overlaps ${what}: its pods are not reachable from here`,
+  remedy: 'Delete and re-create one of the two Node objects, so that kube-controller-manager gives it a pod CIDR of its own.',
+})
+
 function faultOf(self: Self, backend: Backend, lease: Lease): Finding | undefined {
   const subject = `node ${lease.node}`
   if (lease.backendType !== backend.announcedType) {
@@ -40,15 +49,7 @@ function faultOf(self: Self, backend: Backend, lease: Lease): Finding | undefine
   const [ours, theirs] = [parseCidr(self.subnet)!, parseCidr(lease.subnet)!]
   const overlapsBridge = contains(ours, theirs) || contains(theirs, ours)
   const covered = overlapsBridge ? self.subnet : [self.uplink.address, self.local].find((ip) => contains(theirs, parseIp(ip)!))
-  if (covered !== undefined) {
-    return {
-      id: 'podcidr-overlap',
-      severity: 'error',
-      subject,
-      text: `Pod CIDR ${lease.subnet} of ${lease.node} overlaps ${covered} of this node: its pods are not reachable from here`,
-      remedy: `Delete and re-create one of the two Node objects, so that kube-controller-manager gives it a pod CIDR of its own.`,
-    }
-  }
+  if (covered !== undefined) return overlapOf(lease, `${covered} of this node`)
   const ends = self.wayTo(lease.publicIp)?.broadcast ? 'the broadcast address of a network here' : undefined
   const loops = contains(theirs, parseIp(lease.publicIp)!) ? `an address of its own pod CIDR ${lease.subnet}` : undefined
   const wrong = ends ?? loops
