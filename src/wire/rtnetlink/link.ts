@@ -41,6 +41,8 @@ const IFLA = {
   LINKINFO: 18,
   GROUP: 27,
   NET_NS_FD: 28,
+  NUM_TX_QUEUES: 31,
+  NUM_RX_QUEUES: 32,
   AF_SPEC: 26,
   EXT_MASK: 29,
   LINK_NETNSID: 37,
@@ -156,6 +158,10 @@ const common = (o: { mac?: string | undefined; mtu?: number | undefined }): Uint
   ...optional(o.mtu, (mtu) => attr.u32(IFLA.MTU, mtu)),
 ]
 
+/** Unless told how many, the kernel gives either end of a veth pair a queue for each possible CPU and then, to use one, gives up
+ * the others: for that it waits for an RCU grace period with the rtnl lock held (veth_init_queues, netif_set_real_num_tx_queues). */
+const ONE_QUEUE = [attr.u32(IFLA.NUM_TX_QUEUES, 1), attr.u32(IFLA.NUM_RX_QUEUES, 1)]
+
 /** Makes a device; EEXIST if the name is taken. A VXLAN device gets just what Flannel's gets: txqueuelen 0, TTL and TOS 0,
  * no proxying, checksums and ageing as the kernel sets them, no group. */
 export function newLink(link: NewLink): Request {
@@ -164,10 +170,10 @@ export function newLink(link: NewLink): Request {
   if (vxlan) info.push(attr.nest(INFO.DATA, ...vxlanAttributes(vxlan)))
   if (peer) {
     const place = optional(peer.netnsFd, (fd) => attr.u32(IFLA.NET_NS_FD, fd))
-    const end = concat(header(0), nameAttribute(peer.name), ...common(peer), ...place)
+    const end = concat(header(0), nameAttribute(peer.name), ...common(peer), ...place, ...ONE_QUEUE)
     info.push(attr.nest(INFO.DATA, attr.bytes(VETH_INFO_PEER, end)))
   }
-  const queue = kind === 'vxlan' ? [attr.u32(IFLA.TXQLEN, 0)] : []
+  const queue = kind === 'vxlan' ? [attr.u32(IFLA.TXQLEN, 0)] : peer ? ONE_QUEUE : []
   const body = concat(header(0, link.up, link.promisc), nameAttribute(name), ...common(link), ...queue, attr.nest(IFLA.LINKINFO, ...info))
   return { type: RTM_NEWLINK, flags: NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, body }
 }

@@ -195,6 +195,7 @@ const transient = new Set([
   ...['hello_timer', 'tcn_timer', 'topology_change_timer', 'gc_timer', 'message_age_timer', 'forward_delay_timer', 'hold_timer'],
   ...['bridge_id', 'root_id', 'designated_bridge', 'designated_root', 'designated_port', 'root_port', 'root_path_cost', 'topology_change'],
   ...['topology_change_detected', 'topology_change_ack', 'config_pending', 'fdb_n_learned', 'port_no', 'port_id', 'id', 'no'],
+  ...['num_tx_queues', 'num_rx_queues'], // ours ask for the one queue that a veth has; the reference leaves room for one a CPU
   'txqlen', // of a veth Debian's plugins set 0; later ones leave the kernel's 1000, as ours do
 ])
 
