@@ -1,7 +1,7 @@
 /** What the kernel, or our place in it, may lack, and what is done then. Reads only: an idle restart changes nothing. @module */
 import { closeSync, existsSync, readlinkSync } from 'node:fs'
 import { release } from 'node:os'
-import { sys } from '#kernel/ffi.ts'
+import { SyscallError, sys } from '#kernel/ffi.ts'
 import { NETLINK_NETFILTER, NETLINK_ROUTE, openNetlink, raiseBuffers } from '#kernel/socket.ts'
 import type { Feature } from '#model/kernel.ts'
 import { knowsConnections, statsOfConnections } from '#wire/conntrack/messages.ts'
@@ -66,12 +66,17 @@ export function isAtLeast(release: string, [major, minor]: readonly [number, num
 
 /** The kernel answers within send(). */
 function canListConnections(): boolean {
-  const fd = openNetlink(NETLINK_NETFILTER)
+  let fd: number | undefined
   try {
+    fd = openNetlink(NETLINK_NETFILTER)
     sys.send(fd, encodeRequests([statsOfConnections], 1))
     const answer = new Uint8Array(4096)
     return decodeMessages(answer.subarray(0, Math.max(0, sys.recvNow(fd, answer)))).every(knowsConnections)
+  } catch (error) {
+    // Without nfnetlink there is no such socket; who needs more of it says so.
+    if (error instanceof SyscallError) return false
+    throw error
   } finally {
-    closeSync(fd)
+    if (fd !== undefined) closeSync(fd)
   }
 }

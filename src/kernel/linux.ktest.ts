@@ -103,7 +103,7 @@ const node: Item[] = [
 const others: { argv: string; seen: string }[] = [
   { argv: 'ip link set flannel.1 mtu 1400', seen: 'put link flannel.1 type vxlan * mtu 1400 up' },
   { argv: 'ip link set flannel.1 down', seen: 'put link flannel.1 type vxlan * down' },
-  { argv: 'ip link set flannel.1 down name gone', seen: 'del link flannel.1 type vxlan *' },
+  { argv: 'ip link set flannel.1 down; ip link set flannel.1 name gone', seen: 'del link flannel.1 type vxlan *' },
   { argv: 'ip link delete flannel.1', seen: 'del link flannel.1 type vxlan *' },
   { argv: 'ip address delete 10.244.1.0/32 dev flannel.1', seen: 'del address 10.244.1.0/32 dev flannel.1' },
   { argv: 'ip address add 10.9.9.9/24 dev flannel.1', seen: 'put address 10.9.9.9/24 dev flannel.1' },
@@ -151,7 +151,7 @@ for (const { argv, seen } of others) {
         [],
       )
       const changes = kernel.watch(own, AbortSignal.timeout(5000))
-      run(...argv.replace('FILE', file).replace('DIRECTORY', directory).split(' '))
+      for (const one of argv.replace('FILE', file).replace('DIRECTORY', directory).split('; ')) run(...one.split(' '))
       const [verb, wanted] = [seen.slice(0, 3), seen.slice(4).replace('FILE', file)]
       for await (const change of changes) {
         if (change.verb === 'overrun') continue

@@ -14,11 +14,12 @@ done
 echo "modules:$has; lacking:${lacks:- none}"
 
 failed=0
-# shellcheck disable=SC2086  # a list of patterns
-if [ "$TESTS" != none ]; then node tools/test.ts --kind kernel $TESTS || failed=1; fi
 if [ "$LAB_NODES" != 0 ]; then
   TWILL_LAB=vm bin/twill lab up --nodes="$LAB_NODES" || failed=1
   TWILL_LAB=vm bin/twill lab down || failed=1
 fi
+modprobe br_netfilter # Kubernetes asks it of every node
+# shellcheck disable=SC2086  # a list of patterns
+if [ "$TESTS" != none ]; then node tools/test.ts --kind kernel $TESTS || failed=1; fi
 echo "$(cut -d' ' -f1 /proc/uptime) s after the start of the machine"
 echo "vm: $failed"

@@ -109,7 +109,7 @@ function router({ lab, segments }: Topology): Wiring {
 const forwarding = ['net.ipv4.ip_forward=1', 'net.ipv4.conf.all.rp_filter=0', 'net.ipv4.conf.default.rp_filter=0']
 
 // A bridge that only carries frames: their packets are no business of its namespace's firewall.
-const bridgeSysctls = ['-net.bridge.bridge-nf-call-iptables=0', '-net.bridge.bridge-nf-call-ip6tables=0']
+const bridgeSysctls = ['net.bridge.bridge-nf-call-iptables=0', 'net.bridge.bridge-nf-call-ip6tables=0']
 
 /**
  * The NAT box. It masquerades the machine's own address alone: a packet that leaves with a pod's address goes out as it is

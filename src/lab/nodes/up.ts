@@ -7,6 +7,7 @@ import { spawn } from 'node:child_process'
 import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs'
 import { addAbortSignal, type Readable } from 'node:stream'
 import { labError } from '#lab/errors.ts'
+import { loadBridgeFilter } from '#lab/nodes/bridge-filter.ts'
 import { type CgroupTrees, makeCgroup } from '#lab/nodes/cgroups.ts'
 import { controlDir, nodeDir, prepareNode } from '#lab/nodes/files.ts'
 import { cables, wirings } from '#lab/nodes/links.ts'
@@ -36,13 +37,15 @@ export async function makeNodes(topology: Topology, trees: CgroupTrees, kubectl:
     )
   for (const node of nodes) prepareNode(topology, node, trees, kubectl)
   const pause = ensurePause()
+  await loadBridgeFilter()
   await batch(cables(topology))
   const [made] = await Promise.all([
     pause.then((program) => Promise.all(nodes.map((node) => makeNode(lab, node, program)))),
     ...wirings(topology).map(async (wiring) => {
       const inside = ['nsenter', `--net=/run/netns/${wiring.netns}`]
       await batch(wiring.ip, wiring.netns)
-      await run([...inside, 'sysctl', '--quiet', '--load=-'], { input: wiring.sysctls.join('\n') })
+      // A key that is not there is of a module that this kernel lacks (br_netfilter).
+      await run([...inside, 'sysctl', '--quiet', '--ignore', '--load=-'], { input: wiring.sysctls.join('\n') })
       if (wiring.nft !== '') await run([...inside, 'nft', '-f', '-'], { input: wiring.nft })
     }),
   ])
