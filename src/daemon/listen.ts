@@ -1,14 +1,21 @@
 /** The agent's two HTTP servers: health for the kubelet, and the unix socket that `twill status` and `twill plan` read. */
 import { chmodSync, mkdirSync, rmSync } from 'node:fs'
-import { createServer, type RequestListener, type Server } from 'node:http'
+import { createServer, type RequestListener, type Server, type ServerResponse } from 'node:http'
 import { connect } from 'node:net'
 import { dirname } from 'node:path'
 import { daemonError } from '#daemon/errors.ts'
+import { METRICS_TYPE } from '#daemon/metrics.ts'
 
-/** Answers /healthz at once and /readyz once `ready` says so, with flanneld's words. */
-export async function startHealth(o: { ip: string; port: number; ready: () => boolean }): Promise<Server> {
+/** Answers /healthz at once and /readyz once `ready` says so, with flanneld's words; and /metrics as soon as there are any. */
+export async function startHealth(o: {
+  ip: string
+  port: number
+  ready: () => boolean
+  metrics?: () => string | undefined
+}): Promise<Server> {
   const server = createServer((request, response) => {
     if (request.url === '/healthz') response.end('flanneld is running')
+    else if (request.url === '/metrics') respondMetrics(response, o.metrics?.())
     else if (request.url === '/readyz' && o.ready()) response.end('flanneld is ready')
     else response.writeHead(request.url === '/readyz' ? 503 : 404).end(request.url === '/readyz' ? 'flanneld is not ready yet' : '')
   })
@@ -16,12 +23,21 @@ export async function startHealth(o: { ip: string; port: number; ready: () => bo
   return server
 }
 
-/** Each path answers with the JSON of what its function gives. Mode 0600: root reads it. */
-export async function startStatusSocket(path: string, answers: Readonly<Record<string, () => unknown>>): Promise<Server> {
+function respondMetrics(response: ServerResponse, text: string | undefined): void {
+  if (text === undefined) response.writeHead(503).end()
+  else response.setHeader('content-type', METRICS_TYPE).end(text)
+}
+
+/** Each path answers with the JSON of what its function gives, /metrics with text. Mode 0600: root reads it. */
+export async function startStatusSocket(
+  path: string,
+  answers: Readonly<Record<string, () => unknown>>,
+  metrics?: () => string,
+): Promise<Server> {
   if (await answersOn(path)) throw daemonError.ERR_AGENT_RUNNING({ socket: path })
   mkdirSync(dirname(path), { recursive: true, mode: 0o755 })
   rmSync(path, { force: true })
-  const server = createServer(respond(answers))
+  const server = createServer(respond(answers, metrics))
   await listening(server, 'the status socket', path, () => {
     const umask = process.umask(0o177) // libuv binds within listen(): the socket is never open to others
     server.listen(path)
@@ -31,8 +47,9 @@ export async function startStatusSocket(path: string, answers: Readonly<Record<s
   return server
 }
 
-function respond(answers: Readonly<Record<string, () => unknown>>): RequestListener {
+function respond(answers: Readonly<Record<string, () => unknown>>, metrics: (() => string) | undefined): RequestListener {
   return async (request, response) => {
+    if (request.url === '/metrics') return respondMetrics(response, metrics?.())
     const answer = answers[request.url ?? '']
     if (!answer) {
       response.writeHead(404).end()

@@ -17,6 +17,7 @@ import { type CommandLine, type Environment, parseCommandLine, shownFlags, usage
 import { annotationPrefix } from '#config/prefix.ts'
 import { Agent, type AgentParts } from '#daemon/agent.ts'
 import { startHealth, startStatusSocket } from '#daemon/listen.ts'
+import { metricsOf } from '#daemon/metrics.ts'
 import { planOf, statusOf } from '#daemon/status.ts'
 import type { FileItem } from '#model/kernel.ts'
 import { backends } from '#plan/backends/all.ts'
@@ -66,11 +67,18 @@ async function live(flags: Flags, env: Environment, log: Log, servers: Server[])
 
   let agent: Agent | undefined
   if (flags['healthz-port'] > 0) {
-    servers.push(await startHealth({ ip: flags['healthz-ip'], port: flags['healthz-port'], ready: () => agent?.ready ?? false }))
+    servers.push(
+      await startHealth({
+        ip: flags['healthz-ip'],
+        port: flags['healthz-port'],
+        ready: () => agent?.ready ?? false,
+        metrics: () => agent && metricsOf(statusOf(agent)),
+      }),
+    )
   }
   agent = new Agent(await parts(flags, env, log))
   const answers = { '/status': () => statusOf(agent), '/plan': () => planOf(agent) }
-  servers.push(await startStatusSocket(join(flags['run-dir'], STATUS_SOCKET), answers))
+  servers.push(await startStatusSocket(join(flags['run-dir'], STATUS_SOCKET), answers, () => metricsOf(statusOf(agent))))
   await agent.run(stop.signal)
 }
 

@@ -1,10 +1,16 @@
-/** Says each finding once: a log line, and an Event on this node where RBAC allows; tells too when it is gone. Repairs are Events too. */
+/**
+ * Says each finding once: a log line, and an Event on this node where RBAC allows; tells too when it is gone. Repairs are Events too.
+ * Every agent of the cluster finds the same fault of a Node or Service: two of them, chosen by its name, post the Event.
+ * @module
+ */
 import type { Clock } from '#base/clock.ts'
 import { messageOf } from '#base/errors.ts'
 import type { Log } from '#base/log.ts'
+import { printable } from '#base/printable.ts'
 import type { Cluster } from '#cluster/cluster.ts'
 import type { Finding, NodeRecord } from '#model/cluster.ts'
 import type { Repair } from '#model/status.ts'
+import { speaksFor } from '#plan/spokesman.ts'
 
 const textOf = (finding: Finding): string => `${finding.id} ${finding.subject} ${finding.text}`
 
@@ -19,30 +25,26 @@ export class Teller {
   readonly #log: Log
   #told = new Map<string, Finding>()
   #mayPost = true
-  readonly #clock: Clock
-  #tokens = BURST
-  #filledMs = 0
+  readonly #repairs: Budget
+  readonly #faults: Budget
   /** Repairs that no Event told of. */
   #untold = 0
 
   constructor(cluster: Cluster, log: Log, clock: Clock) {
     this.#cluster = cluster
     this.#log = log
-    this.#clock = clock
+    this.#repairs = new Budget(clock)
+    this.#faults = new Budget(clock)
   }
 
   /** One Event for the repairs of one pass (the log has each): the first, and how many more. */
   repaired(repairs: readonly Repair[], node: NodeRecord | undefined): void {
     const [first] = repairs
     if (!first || !node) return
-    const nowMs = this.#clock.now()
-    this.#tokens = Math.min(BURST, this.#tokens + (nowMs - this.#filledMs) / REFILL_MS)
-    this.#filledMs = nowMs
-    if (this.#tokens < 1) {
+    if (!this.#repairs.take()) {
       this.#untold += repairs.length
       return
     }
-    this.#tokens--
     const more = repairs.length - 1 + this.#untold
     this.#untold = 0
     const by = first.by ?? 'someone whom the kernel does not name'
@@ -51,16 +53,21 @@ export class Teller {
     void this.#post({ reason: 'ObjectRepaired', message }, node)
   }
 
-  /** `findings` is all that is wrong now. Events are posted for `node` itself only: each agent speaks for its own. */
+  /** `findings` is all that is wrong now. Events are posted on `node`, about itself and what it is chosen to speak for. */
   tell(findings: readonly Finding[], node: NodeRecord | undefined): void {
     const now = new Map(findings.map((finding) => [textOf(finding), finding]))
     for (const [key, finding] of now) {
       if (this.#told.has(key)) continue
       this.#log.warn({ id: finding.id, subject: finding.subject, remedy: finding.remedy }, finding.text)
-      if (node && finding.subject === `node ${node.name}`) void this.#post(eventOf(finding), node)
+      if (node && this.#mayTell(finding, node.name)) void this.#post(eventOf(finding), node)
     }
     for (const [key, { id, subject, text }] of this.#told) if (!now.has(key)) this.#log.info({ id, subject, was: text }, 'no longer so')
     this.#told = now
+  }
+
+  #mayTell({ subject }: Finding, own: string): boolean {
+    if (subject === `node ${own}`) return true
+    return this.#mayPost && speaksFor(subject, own, this.#cluster.snapshot.nodes.values()) && this.#faults.take()
   }
 
   async #post(event: { reason: string; message: string }, { name, uid }: NodeRecord): Promise<void> {
@@ -73,7 +80,27 @@ export class Teller {
   }
 }
 
+/** Events that may be posted now. */
+class Budget {
+  readonly #clock: Clock
+  #tokens = BURST
+  #filledMs = 0
+
+  constructor(clock: Clock) {
+    this.#clock = clock
+  }
+
+  take(): boolean {
+    const nowMs = this.#clock.now()
+    this.#tokens = Math.min(BURST, this.#tokens + (nowMs - this.#filledMs) / REFILL_MS)
+    this.#filledMs = nowMs
+    if (this.#tokens < 1) return false
+    this.#tokens--
+    return true
+  }
+}
+
 const eventOf = ({ id, text, remedy }: Finding): { reason: string; message: string } => ({
   reason: id.replace(/(?:^|-)(\w)/g, (_, letter: string) => letter.toUpperCase()),
-  message: `${text}. ${remedy}`,
+  message: printable(`${text}. ${remedy}`),
 })

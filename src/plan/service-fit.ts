@@ -25,7 +25,7 @@ export interface FitService {
   readonly findings: readonly Finding[]
 }
 
-/** Ports times endpoints of one service. */
+/** Ports times endpoints of one service; a port counts for ten endpoints at least. */
 const MAX_WAYS = 20_000
 /** So many faults of one service are told. */
 const TOLD = 4
@@ -100,7 +100,7 @@ function soundSlice(slice: EndpointSlice, faults: string[]): EndpointSlice {
 function atMost(most: number, ports: readonly ServicePort[], slices: readonly EndpointSlice[], faults: string[]): readonly ServicePort[] {
   const count = slices.reduce((sum, { endpoints }) => sum + endpoints.length, 0)
   if (count > MAX_ENDPOINTS) faults.push(`${count - MAX_ENDPOINTS} of ${count} endpoints: a port has ${MAX_ENDPOINTS} at most`)
-  const room = Math.floor(most / Math.max(1, Math.min(count, MAX_ENDPOINTS)))
+  const room = Math.floor(most / Math.max(10, Math.min(count, MAX_ENDPOINTS)))
   if (ports.length <= room) return ports
   faults.push(`${ports.length - room} of ${ports.length} ports: ports times endpoints is ${most} at most`)
   return ports.slice(0, room)

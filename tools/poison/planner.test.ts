@@ -8,7 +8,7 @@ import { type BackendKeys, Planner } from './planner.ts'
 import { every, seedsOf } from './seeds.ts'
 
 /** No object takes so long, nor a finding so many letters. */
-const LIMITS = { ms: 2000, letters: 12_000 }
+const LIMITS = { ms: 5000, letters: 12_000 }
 const vxlan: BackendKeys = { Type: 'vxlan' }
 const backends: readonly BackendKeys[] = [vxlan, { Type: 'vxlan', DirectRouting: true }, { Type: 'host-gw' }]
 
