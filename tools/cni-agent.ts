@@ -30,6 +30,7 @@ const server = await startCniServer({
   flannel: { subnetFile: `${dir}/subnet.env`, dataDir: `${dir}/flannel` },
   networksDir: `${dir}/networks`,
   resultsDir: `${dir}/results`,
+  network: 'cbr0',
 })
 process.stdout.write('ready\n')
 process.stdin.resume().once('end', () => {

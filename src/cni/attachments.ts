@@ -52,6 +52,10 @@ export class Attachments {
     return this.#entries.get(nameOf(key))
   }
 
+  entries(): Entry[] {
+    return [...this.#entries.values()]
+  }
+
   /** All that are in place. */
   list(): Attachment[] {
     return [...this.#entries.values()].map((entry) => entry.attachment)

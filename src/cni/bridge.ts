@@ -5,6 +5,9 @@ import { parseKnownArgs } from '#cni/request.ts'
 import { type Cidr, contains, type Ip, parseCidr } from '#net/ip.ts'
 import { formatMac, parseMac } from '#net/mac.ts'
 
+/** Of a configuration that names none. */
+export const DEFAULT_BRIDGE = 'cni0'
+
 export interface BridgeConf {
   readonly bridge: string
   readonly isGateway: boolean
@@ -67,7 +70,7 @@ export function parseBridgeConf(conf: JsonObject, args: string): BridgeConf {
   if (got.macspoofchk) throw unsupported('macspoofchk', true, 'the bridge of this agent does not have it; take the key out')
   const mac = macOf([got.runtimeConfig?.mac, got.args?.cni?.mac, argsMac].find((one) => one))
   return {
-    bridge: got.bridge ?? 'cni0',
+    bridge: got.bridge ?? DEFAULT_BRIDGE,
     isGateway: (got.isGateway ?? false) || (got.isDefaultGateway ?? false),
     isDefaultGateway: got.isDefaultGateway ?? false,
     forceAddress: got.forceAddress ?? false,

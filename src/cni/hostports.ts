@@ -64,6 +64,12 @@ export class HostPorts {
     return this.#entries.get(nameOf(key))?.ports
   }
 
+  /** After a reboot: the kernel knows none of them, and no pod has them. */
+  bury(): void {
+    for (const name of this.#entries.keys()) rmSync(`${this.#o.dir}/${name}.json`, { force: true })
+    this.#entries.clear()
+  }
+
   /** Has all of them kept from now on; the kernel holds most already, the next pass sees to the rest. */
   async resume(): Promise<void> {
     this.#planned = this.#plan()

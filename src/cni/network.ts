@@ -64,10 +64,31 @@ export class Network {
       await this.#takeBack(entry)
     }
     await this.#ensureMasquerade(attachments.list(), true)
+    for (const entry of attachments.entries()) await this.#keepAddresses(entry)
     for (const a of attachments.list()) {
       await this.#ensureBridge(a, { idle: true })
       await kernel.commit(podOwner(a), podItems(a), [])
     }
+  }
+
+  /** Attachments of which a reboot left nothing but the notes and the addresses. */
+  async bury(entries: readonly Entry[]): Promise<void> {
+    for (const { attachment, dataDir } of entries) await this.#forget(attachment, dataDir)
+  }
+
+  /** Gives back the addresses of pods that are no more. */
+  async giveBack(network: string, owners: readonly Owner[]): Promise<void> {
+    for (const owner of owners) await this.#store(this.#o.dataDir, network).release(owner)
+  }
+
+  /** A pod that runs keeps its address, even if someone deleted or tore its file: no other pod may get it. */
+  async #keepAddresses({ attachment, dataDir }: Entry): Promise<void> {
+    const { network, containerId, ifname, netns, pod } = attachment
+    if (pod.addresses.length === 0 || netnsProblem(netns) !== undefined) return
+    const { missing, taken } = await this.#store(dataDir, network).keep(pod.addresses.map(addressOf), { containerId, ifname })
+    const about = { containerId, ifname, pod: attachment.podName, network }
+    if (missing.length > 0) this.#o.log.warn({ ...about, addresses: missing }, 'reserved the addresses of a running pod again')
+    if (taken.length > 0) this.#o.log.error({ ...about, addresses: taken }, 'addresses of a running pod are reserved for another')
   }
 
   /** ADD of the bridge plugin: `conf` is its configuration. An attachment of ours under the same ID and name is replaced.

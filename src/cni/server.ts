@@ -15,13 +15,14 @@ import { adopt } from '#cni/adopt.ts'
 import { Attachments } from '#cni/attachments.ts'
 import { cniError } from '#cni/errors.ts'
 import { CniError, cniCode, failureAnswer } from '#cni/failure.ts'
-import type { FlannelPaths } from '#cni/flannel.ts'
+import { type FlannelPaths, removeScratch } from '#cni/flannel.ts'
 import { HostPorts } from '#cni/hostports.ts'
 import type { Caller, PodKernel, RemoveReferenceRules } from '#cni/kernel.ts'
 import { Network } from '#cni/network.ts'
 import { callPlugin, type PluginContext } from '#cni/plugins.ts'
 import { decodeRequest, encodeAnswer, encodeErrand, frameLength, HEADER_BYTES, MAX_FRAME_BYTES, type RawRequest } from '#cni/protocol.ts'
 import { replayDeletes } from '#cni/queue.ts'
+import { type Boot, freeAfterReboot, noteBoot, notesAreOf, runningBoot } from '#cni/reboot.ts'
 import { parseRequest } from '#cni/request.ts'
 import type { TakeLock } from '#cni/store.ts'
 import { Turns } from '#cni/turns.ts'
@@ -45,6 +46,10 @@ export interface CniServerOptions {
   readonly networksDir?: string
   /** libcni's cache, which tells of pods that the reference plugins made; /var/lib/cni/results. */
   readonly resultsDir?: string
+  /** Name of our network, cbr0: after a reboot its addresses are freed. Absent: no one's are. */
+  readonly network?: string
+  /** Tests have reboots of their own. */
+  readonly boot?: Boot
   /** Requests carried out at once. */
   readonly concurrency?: number
 }
@@ -89,6 +94,15 @@ export async function startCniServer(o: CniServerOptions): Promise<CniServer> {
     }).finally(() => open.delete(served))
     open.add(served)
   })
+  const boot = o.boot ?? runningBoot()
+  const notes = notesAreOf(o.runDir, boot)
+  if (notes === 'an earlier boot') {
+    const ended = [...attachments.entries(), ...unfinished]
+    hostPorts.bury()
+    await network.bury(ended)
+    for (const { attachment } of ended) removeScratch(flannel.dataDir, attachment.containerId)
+    log.info({ pods: ended.length }, 'this machine was rebooted: forgot the pods of before')
+  }
   await hostPorts.resume()
   await adopt({
     attachments,
@@ -101,7 +115,20 @@ export async function startCniServer(o: CniServerOptions): Promise<CniServer> {
     flannelDir: flannel.dataDir,
     networksDir,
   })
-  await network.resume(unfinished)
+  if (notes !== 'this boot' && o.network !== undefined)
+    await freeAfterReboot({
+      boot,
+      certain: notes === 'an earlier boot',
+      name: o.network,
+      networksDir,
+      flannel,
+      network,
+      attachments,
+      kernel,
+      log,
+    })
+  noteBoot(o.runDir, boot)
+  await network.resume(notes === 'an earlier boot' ? [] : unfinished)
   const replay = (): Promise<number> =>
     replayDeletes(`${o.runDir}/delete-queue`, log, (request) => answer(request, { gone: new AbortController().signal }))
   let left = await replay()

@@ -128,6 +128,18 @@ export class AddressStore {
     })
   }
 
+  /** Writes what is `missing` of the addresses that `owner` uses already; `taken` are another's by now. */
+  keep(ips: readonly string[], owner: Owner): Promise<{ missing: string[]; taken: string[] }> {
+    return this.#locked(() => {
+      const missing = ips.filter((ip) => !this.#taken.has(ip))
+      for (const ip of missing) {
+        writeNew(`${this.#dir}/${ip}`, contentOf(owner))
+        this.#taken.set(ip, contentOf(owner))
+      }
+      return { missing, taken: ips.filter((ip) => this.#taken.get(ip)!.split(/\s+/)[0] !== owner.containerId) }
+    })
+  }
+
   /** The addresses of `owner`. */
   lookup(owner: Owner): Promise<string[]> {
     return this.#locked(() => [...this.#find(contentOf(owner)), ...this.#find(owner.containerId)])

@@ -109,7 +109,7 @@ async function parts(flags: Flags, env: Environment, log: Log): Promise<AgentPar
       log,
       clock: systemClock,
     }),
-    ...(flags.cni && { openDoor: (pods) => openDoor(flags, log, pods), conflist: conflistOf(flags) }),
+    ...(flags.cni && { openDoor: (pods) => openDoor(flags, networkOf(conflistOf(flags)), log, pods), conflist: conflistOf(flags) }),
     ...(env.NOTIFY_SOCKET && { notify: await notifier(env.NOTIFY_SOCKET, log) }),
     sinceExecMs,
     onQuiet: releaseMemory,
@@ -128,7 +128,7 @@ async function notifier(socket: string, log: Log): Promise<(state: string) => vo
   }
 }
 
-async function openDoor(flags: Flags, log: Log, kernel: Parameters<NonNullable<AgentParts['openDoor']>>[0]) {
+async function openDoor(flags: Flags, network: string | undefined, log: Log, kernel: Parameters<NonNullable<AgentParts['openDoor']>>[0]) {
   const [{ startCniServer }, { lockFile }, { ReferenceRules }] = await Promise.all([
     import('#cni/server.ts'),
     import('#kernel/lock.ts'),
@@ -142,6 +142,7 @@ async function openDoor(flags: Flags, log: Log, kernel: Parameters<NonNullable<A
     clock: systemClock,
     log,
     flannel: { subnetFile: flags['subnet-file'], dataDir: '/var/lib/cni/flannel' },
+    ...(network !== undefined && { network }),
     removeReferenceRules: (key) => reference.remove(key),
     listReferencePorts: () => reference.list(),
   })
@@ -162,6 +163,16 @@ function readNetConf(path: string): NetConf<Backend> {
 function conflistOf(flags: Flags): FileItem {
   const content = readFile(flags['cni-conf-source']) ?? STOCK_CONFLIST
   return { kind: 'file', path: join(flags['cni-conf-dir'], flags['cni-conf-file']), content, mode: 0o644 }
+}
+
+/** The name of the network in a conflist; undefined if it is none: the runtime says so for every pod. */
+function networkOf({ content }: FileItem): string | undefined {
+  try {
+    const { name } = JSON.parse(content) as { name?: unknown }
+    return typeof name === 'string' && name !== '' ? name : undefined
+  } catch {
+    return undefined
+  }
 }
 
 function readFile(path: string): string | undefined {

@@ -15,6 +15,7 @@ const programs: Readonly<Record<string, readonly string[]>> = {
   agent: ['start', 'rss-3'],
   lab: ['lab-first-line', 'lab-warm'],
   repair: ['repair-p99'],
+  leaks: ['leaks-left', 'leaks-twice'],
   restart: ['restart-lost', 'restart-resets', 'restart-messages'],
   scale: [
     'start-vxlan-5000',
