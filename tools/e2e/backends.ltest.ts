@@ -1,21 +1,15 @@
 /** Backends in the lab, with real packets: two labs at once, and nodes with a router between them. */
 import assert from 'node:assert/strict'
-import { spawn, spawnSync } from 'node:child_process'
-import { after, test } from 'node:test'
+import { spawn } from 'node:child_process'
+import { test } from 'node:test'
 import { stripVTControlCharacters } from 'node:util'
+import { eventually, type Ran, type TestLab, testLab } from './lab.ts'
 
-interface Ran {
-  readonly status: number | null
-  readonly output: string
-}
 const [a, b, routed] = [`a${process.pid}`, `b${process.pid}`, `r${process.pid}`] as const
 const env = { ...process.env, NO_COLOR: '1' }
-
-function lab(name: string, ...args: string[]): Ran {
-  const done = spawnSync('bin/twill', ['lab', ...args], { encoding: 'utf8', timeout: 120_000, env: { ...env, TWILL_LAB: name } })
-  return { status: done.status, output: done.stdout + done.stderr }
-}
-const on = (name: string, node: string, line: string): Ran => lab(name, 'exec', node, '--', 'bash', '-c', line)
+const labs = new Map<string, TestLab>([a, b, routed].map((name) => [name, testLab(name)]))
+const lab = (name: string, ...args: string[]): Ran => labs.get(name)!.lab(...args)
+const on = (name: string, node: string, line: string): Ran => labs.get(name)!.on(node, line)
 const ctr = (name: string, line: string): string => on(name, 'k8s-ctr', line).output
 
 /** A lab whose story is told beside others. */
@@ -28,19 +22,6 @@ async function up(name: string, ...args: string[]): Promise<Ran> {
     })
   return new Promise((resolve) => child.once('close', (status) => resolve({ status, output: stripVTControlCharacters(output) })))
 }
-
-async function eventually(what: string, holds: () => boolean, deadlineMs = 30_000): Promise<void> {
-  const end = performance.now() + deadlineMs
-  while (!holds()) {
-    assert.ok(performance.now() < end, `not within ${deadlineMs / 1000} s: ${what}`)
-    // The condition is in another process; asking again is the only way to see it.
-    await new Promise((resolve) => setTimeout(resolve, 200))
-  }
-}
-
-after(() => {
-  for (const name of [a, b, routed]) lab(name, 'down')
-})
 
 const refused = [
   { option: '--nodes=0', why: /--nodes "0": allowed is an integer from 1 to 9/ },

@@ -1,31 +1,9 @@
 /** hostPorts in the lab: a pod of the API's own, kubelet and shim between, seen from its node, from another node and from pods. */
 import assert from 'node:assert/strict'
-import { spawnSync } from 'node:child_process'
-import { after, test } from 'node:test'
+import { test } from 'node:test'
+import { eventually, testLab } from './lab.ts'
 
-process.env.TWILL_LAB = `h${process.pid}`
-
-interface Ran {
-  readonly status: number | null
-  readonly output: string
-}
-function lab(...args: string[]): Ran {
-  const done = spawnSync('bin/twill', ['lab', ...args], { encoding: 'utf8', timeout: 180_000, env: { ...process.env, NO_COLOR: '1' } })
-  return { status: done.status, output: done.stdout + done.stderr }
-}
-const on = (node: string, line: string): Ran => lab('exec', node, '--', 'bash', '-c', line)
-
-async function eventually(what: string, holds: () => boolean): Promise<void> {
-  const end = performance.now() + 30_000
-  while (!holds()) {
-    assert.ok(performance.now() < end, `not within 30 s: ${what}`)
-    // The condition is in another process; asking again is the only way to see it.
-    await new Promise((resolve) => setTimeout(resolve, 200))
-  }
-}
-after(() => {
-  lab('down')
-})
+const { lab, on } = testLab(`h${process.pid}`)
 
 const NODE = '192.168.10.101'
 const pod = `apiVersion: v1

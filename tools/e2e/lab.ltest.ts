@@ -1,34 +1,13 @@
 /** The lab as a user and as scripts meet it: the story, the trap, kills, restarts of the agent, who may do what. */
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { after, test } from 'node:test'
+import { test } from 'node:test'
+import { eventually, type Ran, testLab } from './lab.ts'
 
 process.env.TWILL_LAB = `e${process.pid}`
+const { lab, on } = testLab(process.env.TWILL_LAB)
 
-interface Ran {
-  readonly status: number | null
-  readonly output: string
-}
-
-function lab(...args: string[]): Ran {
-  const done = spawnSync('bin/twill', ['lab', ...args], { encoding: 'utf8', timeout: 180_000, env: { ...process.env, NO_COLOR: '1' } })
-  return { status: done.status, output: done.stdout + done.stderr }
-}
-const on = (node: string, line: string): Ran => lab('exec', node, '--', 'bash', '-c', line)
 const json = (node: string, line: string): Record<string, never> => JSON.parse(on(node, line).output) as Record<string, never>
-
-async function eventually(what: string, holds: () => boolean, deadlineMs = 60_000): Promise<void> {
-  const end = performance.now() + deadlineMs
-  while (!holds()) {
-    assert.ok(performance.now() < end, `not within ${deadlineMs / 1000} s: ${what}`)
-    // The condition is in another process; asking again is the only way to see it.
-    await new Promise((resolve) => setTimeout(resolve, 200))
-  }
-}
-
-after(() => {
-  lab('down')
-})
 
 test('without a lab each command says so and ends with 2; an unknown one too', () => {
   for (const args of [['status'], ['exec', 'k8s-w1', '--', 'true'], ['kubeconfig']]) {

@@ -1,29 +1,12 @@
 /** Services in the lab, as docs/services.md shows them: node ports, affinity across a restart of the agents, traffic policies. */
 import assert from 'node:assert/strict'
-import { spawnSync } from 'node:child_process'
-import { after, test } from 'node:test'
+import { test } from 'node:test'
+import { eventually, testLab } from './lab.ts'
 
-process.env.TWILL_LAB = `s${process.pid}`
+const { lab, on: ranOn } = testLab(`s${process.pid}`)
+const on = (node: string, line: string): string => ranOn(node, line).output
 
-function lab(...args: string[]): string {
-  const done = spawnSync('bin/twill', ['lab', ...args], { encoding: 'utf8', timeout: 180_000, env: { ...process.env, NO_COLOR: '1' } })
-  return done.stdout + done.stderr
-}
-const on = (node: string, line: string): string => lab('exec', node, '--', 'bash', '-c', line)
 const ctr = (line: string): string => on('k8s-ctr', line)
-
-async function eventually(what: string, holds: () => boolean, deadlineMs = 60_000): Promise<void> {
-  const end = performance.now() + deadlineMs
-  while (!holds()) {
-    assert.ok(performance.now() < end, `not within ${deadlineMs / 1000} s: ${what}`)
-    // The condition is in another process; asking again is the only way to see it.
-    await new Promise((resolve) => setTimeout(resolve, 200))
-  }
-}
-
-after(() => {
-  lab('down')
-})
 
 const addresses = { 'k8s-ctr': '192.168.10.100', 'k8s-w1': '192.168.10.101', 'k8s-w2': '192.168.10.102' }
 const nodes = Object.keys(addresses) as (keyof typeof addresses)[]
@@ -36,7 +19,7 @@ function ask(node: string, url: string): { who: string; seen: string } {
 const fromPod = (): string => /Hostname: (\S+)/.exec(ctr('kubectl exec curl-pod -- curl -s -m 2 webpod'))?.[1] ?? ''
 
 test('a node port answers on every node, for every node', async () => {
-  assert.match(lab('up'), /twill lab down/)
+  assert.match(lab('up').output, /twill lab down/)
   assert.match(patch({ type: 'NodePort', ports: [{ port: 80, nodePort: 30080 }] }), /patched/)
   assert.match(ctr('kubectl get svc webpod'), /webpod +NodePort +10\.96\.\S+ +<none> +80:30080\/TCP/)
   for (const node of nodes) {
