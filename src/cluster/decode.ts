@@ -32,6 +32,13 @@ export function decodeMeta(raw: unknown): Meta {
   }
 }
 
+/** namespace/name of an object whose metadata is otherwise wrong; undefined if they are too. */
+export function nameIn(raw: unknown): string | undefined {
+  const { namespace = '', name } = fieldsOf(fieldsOf(raw).metadata)
+  if (typeof name !== 'string' || name === '' || typeof namespace !== 'string') return undefined
+  return namespace === '' ? name : `${namespace}/${name}`
+}
+
 /** @param prefix  Flannel's annotation prefix with its last `/` or `-`. */
 export function decodeNode(raw: unknown, prefix: string): NodeRecord {
   const meta = decodeMeta(raw)

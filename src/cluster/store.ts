@@ -6,7 +6,7 @@
  */
 import { isDeepStrictEqual } from 'node:util'
 import { messageOf, TwillError } from '#base/errors.ts'
-import { decodeMeta, type Meta } from '#cluster/decode.ts'
+import { decodeMeta, type Meta, nameIn } from '#cluster/decode.ts'
 import type { KindName } from '#cluster/types.ts'
 import type { Finding } from '#model/cluster.ts'
 
@@ -57,7 +57,7 @@ export class KindStore<T> {
       add: (raw) => {
         const read = this.#read(raw, bad)
         if (!read) return
-        versions.set(read.key, read.meta.resourceVersion)
+        versions.set(read.key, read.meta?.resourceVersion ?? '')
         const record = read.bad ? this.records.get(read.key) : read.record
         if (record !== undefined) records.set(read.key, record)
       },
@@ -68,7 +68,7 @@ export class KindStore<T> {
         for (const key of [...this.records.keys()]) if (!records.has(key)) this.#remove(key)
         for (const [key, record] of records) this.#set(key, record)
         replace(this.#versions, versions)
-        replace(this.bad, bad)
+        for (const key of new Set([...this.bad.keys(), ...bad.keys()])) this.#judge(key, bad.get(key))
         this.#tombstones.clear()
         this.#listVersion = resourceVersion
         this.synced = true
@@ -81,8 +81,8 @@ export class KindStore<T> {
   put(raw: unknown): void {
     const bad = new Map<string, Finding>()
     const read = this.#read(raw, bad)
-    if (!read) {
-      for (const [key, finding] of bad) this.bad.set(key, finding)
+    if (!read?.meta) {
+      for (const [key, finding] of bad) this.#judge(key, finding)
       return
     }
     const { key, meta, record } = read
@@ -107,10 +107,10 @@ export class KindStore<T> {
   /** A DELETED event. */
   delete(raw: unknown): void {
     const read = this.#read(raw, new Map())
-    if (!read) return
+    if (!read?.meta) return
     const { key, meta } = read
     if (isOlder(meta.resourceVersion, this.#lastOf(key))) return // of an object that was since made anew
-    this.bad.delete(key)
+    this.#judge(key, undefined)
     this.#versions.delete(key)
     this.#tombstones.set(key, meta.resourceVersion)
     if (this.#tombstones.size > maxTombstones) this.#tombstones.delete(this.#tombstones.keys().next().value!)
@@ -119,7 +119,7 @@ export class KindStore<T> {
 
   /** Something came that is no object at all. */
   noteUnreadable(found: string): void {
-    this.bad.set(
+    this.#judge(
       '?',
       this.#finding('?', `the watch of ${this.kind.path} sent ${found}`, 'Look at the API server’s log; the next list clears this.'),
     )
@@ -135,13 +135,15 @@ export class KindStore<T> {
     return this.#versions.get(key) ?? this.#tombstones.get(key) ?? this.#listVersion
   }
 
-  #read(raw: unknown, bad: Map<string, Finding>): { key: string; meta: Meta; record?: T | undefined; bad: boolean } | undefined {
+  /** Without `meta` the object is known by its name alone; undefined if it has not even that. */
+  #read(raw: unknown, bad: Map<string, Finding>): { key: string; meta?: Meta; record?: T | undefined; bad: boolean } | undefined {
     let meta: Meta
     try {
       meta = decodeMeta(raw)
     } catch (error) {
-      bad.set('?', this.#finding('?', messageOf(error)))
-      return undefined
+      const key = nameIn(raw)
+      bad.set(key ?? '?', this.#finding(key ?? '?', messageOf(error), error instanceof TwillError ? error.remedy : ''))
+      return key === undefined ? undefined : { key, bad: true }
     }
     const key = meta.namespace === '' ? meta.name : `${meta.namespace}/${meta.name}`
     try {

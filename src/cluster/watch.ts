@@ -33,6 +33,8 @@ const backoff = { firstMs: 500, maxMs: 30_000 }
 const watchSeconds = { least: 300, spread: 300 }
 /** So often a list that is older than what was known is asked for again before it is believed. */
 const staleLists = 4
+/** So many watches that the server refuses one after another, and the version they go on from is taken for wrong. */
+const refusedWatches = 3
 /** etcd takes 1.5 MB an object; JSON of it may be longer. */
 const maxEventBytes = 8 << 20
 
@@ -41,6 +43,7 @@ export async function follow<T>(store: KindStore<T>, state: WatchState, o: Watch
   let version: string | undefined
   let newest = ''
   let stale = 0
+  let refused = 0
   /** @throws {TwillError} ERR_API_STALE for a list from the past, unless the server insists: then it was restored from a backup. */
   const believe = (listed: string): void => {
     if (isOlder(listed, newest) && ++stale < staleLists) {
@@ -63,12 +66,16 @@ export async function follow<T>(store: KindStore<T>, state: WatchState, o: Watch
         version = watch.version
         newest = version
         // A watch that the server ends at once, over and over, must not become a busy loop.
-        if (watch.lasted) attempt = 0
+        if (watch.lasted) attempt = refused = 0
       }
       if (!watch.lasted) attempt++
     } catch (error) {
       if (o.signal.aborted) break
-      if (isGone(error)) version = undefined
+      if (isRefusal(error)) refused++
+      if (isGone(error) || refused >= refusedWatches) {
+        version = undefined
+        refused = 0
+      }
       attempt++
       note(store, state, error, o)
     }
@@ -202,6 +209,8 @@ function statusError(status: unknown, path: string): TwillError {
 }
 
 const isGone = (error: unknown): boolean => error instanceof TwillError && error.details.status === 410
+/** Of the version that was asked for: 504 says that it lies in the future ("Too large resource version"). */
+const isRefusal = (error: unknown): boolean => error instanceof TwillError && [400, 500, 504].includes(Number(error.details.status))
 const retryAfterMs = (error: TwillError | undefined): number => Math.min(Number(error?.details.retryAfterMs) || 0, backoff.maxMs)
 
 /** Keeps the failure for status; says it once, not at every attempt. */

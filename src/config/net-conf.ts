@@ -3,8 +3,9 @@
  * wins, `null` leaves the default, a wrong type is an error. All problems are reported at once, each with key, value and what is allowed.
  * @module
  */
+import { quoted } from '#base/printable.ts'
 import { configError } from '#config/errors.ts'
-import { canonicalNetwork, familyOf } from '#net/ip.ts'
+import { canonicalNetwork, familyOf, parseCidr, specialIn } from '#net/ip.ts'
 
 /** `B` is what the backend's own keys make. */
 export interface NetConf<B = unknown> {
@@ -37,7 +38,7 @@ export class Keys {
   }
 
   fail(key: string, found: unknown, allowed: string): undefined {
-    this.#problems.push(`${this.#path}${key}: found ${JSON.stringify(found)}, allowed is ${allowed}`)
+    this.#problems.push(`${this.#path}${key}: found ${quoted(found)}, allowed is ${allowed}`)
     return undefined
   }
 
@@ -76,6 +77,10 @@ export function parseNetConf<B>(text: string, path: string, backends: BackendTyp
   const network = given === undefined ? undefined : canonicalNetwork(given)
   if (given !== undefined && (network === undefined || familyOf(network) !== 4))
     top.fail('Network', given, 'an IPv4 CIDR such as 10.244.0.0/16')
+  else if (network !== undefined) {
+    const special = specialIn(parseCidr(network)!)
+    if (special !== undefined && special !== 'link-local') top.fail('Network', given, `addresses of hosts, and these are ${special}`)
+  }
   const enableIPv4 = top.bool('EnableIPv4') ?? true
   const enableIPv6 = top.bool('EnableIPv6') ?? false
   if (!enableIPv4 && !enableIPv6) top.fail('EnableIPv4', false, 'true, unless EnableIPv6 is')
@@ -104,7 +109,7 @@ function parseObject(text: string, path: string): Json {
     throw configError.ERR_NET_CONF({ path, problems: [`not JSON: ${(error as Error).message}`] }, error)
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    throw configError.ERR_NET_CONF({ path, problems: [`found ${JSON.stringify(value)}, allowed is a JSON object`] })
+    throw configError.ERR_NET_CONF({ path, problems: [`found ${quoted(value)}, allowed is a JSON object`] })
   }
   return value as Json
 }

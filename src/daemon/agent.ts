@@ -351,7 +351,10 @@ const isFinding = (value: unknown): value is Finding => typeof value === 'object
 
 /** What waiting may mend, as a finding; the rest is thrown on. */
 function asFinding(error: unknown): Finding {
-  if (!(error instanceof TwillError) || !/^ERR_(API_|POD_UNSCHEDULED|CREDENTIAL_PLUGIN)/.test(error.code)) throw error
+  if (!(error instanceof TwillError) || !/^ERR_(API_|POD_UNSCHEDULED|CREDENTIAL_PLUGIN|OBJECT_SHAPE)/.test(error.code)) throw error
+  if (error.code === 'ERR_OBJECT_SHAPE') {
+    return { id: 'bad-object', severity: 'error', subject: 'this node', text: messageOf(error), remedy: error.remedy }
+  }
   return { id: 'api-unreachable', severity: 'error', subject: 'api', text: messageOf(error), remedy: error.remedy }
 }
 

@@ -1,4 +1,5 @@
 /** Which node this is, and what it may plan with: interface, lease, MAC. Reads only; says what is missing when it cannot. */
+import { quoted } from '#base/printable.ts'
 import type { Flags } from '#config/flags.ts'
 import type { NetConf } from '#config/net-conf.ts'
 import { compileRegex } from '#config/parse.ts'
@@ -10,7 +11,7 @@ import { randomMac } from '#net/mac.ts'
 import type { Backend, Self } from '#plan/backends/backend.ts'
 import { vtepMac } from '#plan/backends/vxlan.ts'
 import { chooseInterface, type Uplink } from '#plan/interface.ts'
-import { keysOf, outsideNetwork, podCidrOf } from '#plan/leases.ts'
+import { keysOf, outsideNetwork, podCidrOf, wrongPublicIp } from '#plan/leases.ts'
 import { underlayOf, waysOf } from '#plan/ways.ts'
 
 export interface SelfInput {
@@ -32,6 +33,8 @@ const FAMILY: Family = 4
 export async function deriveSelf(o: SelfInput): Promise<SelfResult> {
   const { node, conf, backend } = o
   const host = await o.kernel.host()
+  const wrong = wrongGiven(node)
+  if (wrong) return { missing: wrong, host }
   const { uplink, misses } = await chooseUplink(o, host)
   if (!uplink) return { missing: noInterface(node.name, misses), host }
   if (!host.links.some(({ name, up }) => name === uplink.name && up)) return { missing: interfaceDown(node.name, uplink), host }
@@ -69,14 +72,29 @@ async function chooseUplink({ kernel, flags, node }: SelfInput, host: HostView):
   )
 }
 
-/** The annotation node-public-ip, else --public-ip; empty if neither is set. @throws {TwillError} ERR_PUBLIC_IP */
+/** The annotation node-public-ip, else --public-ip; empty if neither is set. @throws {TwillError} ERR_PUBLIC_IP for a wrong flag */
 function publicIpOf(node: NodeRecord, flags: Flags): string {
   const annotated = node.annotations[keysOf[FAMILY].given] ?? ''
-  const [key, value] = annotated === '' ? ['--public-ip', flags['public-ip']] : [`Annotation node-public-ip of ${node.name}`, annotated]
+  if (annotated !== '') return canonicalIp(annotated)!
+  const value = flags['public-ip']
   if (value === '') return ''
   const ip = canonicalIp(value)
-  if (ip === undefined || familyOf(ip) !== FAMILY) throw daemonError.ERR_PUBLIC_IP({ key, value })
+  if (ip === undefined || familyOf(ip) !== FAMILY) throw daemonError.ERR_PUBLIC_IP({ key: '--public-ip', value })
   return ip
+}
+
+/** What is wrong with the annotation node-public-ip. Somebody meant something by it: the node waits, and does not guess. */
+function wrongGiven({ name, annotations }: NodeRecord): Finding | undefined {
+  const value = annotations[keysOf[FAMILY].given] ?? ''
+  const allowed = value === '' ? undefined : wrongPublicIp(value, FAMILY)
+  if (allowed === undefined) return undefined
+  return {
+    id: 'bad-annotation',
+    severity: 'error',
+    subject: `node ${name}`,
+    text: `Annotation node-public-ip of ${name} is ${quoted(value)}, allowed is ${allowed}`,
+    remedy: `Correct it with kubectl annotate --overwrite node ${name}, or take it away.`,
+  }
 }
 
 /** The MAC that peers know from an earlier life of this node. */

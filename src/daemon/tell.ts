@@ -1,6 +1,6 @@
 /**
  * Says each finding once: a log line, and an Event on this node where RBAC allows; tells too when it is gone. Repairs are Events too.
- * Every agent of the cluster finds the same fault of a Node or Service: two of them, chosen by its name, post the Event.
+ * Every agent of the cluster finds the same fault of a Node or Service: those of the oldest nodes post the Event.
  * @module
  */
 import type { Clock } from '#base/clock.ts'
@@ -10,7 +10,7 @@ import { printable } from '#base/printable.ts'
 import type { Cluster } from '#cluster/cluster.ts'
 import type { Finding, NodeRecord } from '#model/cluster.ts'
 import type { Repair } from '#model/status.ts'
-import { speaksFor } from '#plan/spokesman.ts'
+import { isSpokesman } from '#plan/spokesman.ts'
 
 const textOf = (finding: Finding): string => `${finding.id} ${finding.subject} ${finding.text}`
 
@@ -53,21 +53,21 @@ export class Teller {
     void this.#post({ reason: 'ObjectRepaired', message }, node)
   }
 
-  /** `findings` is all that is wrong now. Events are posted on `node`, about itself and what it is chosen to speak for. */
+  /** `findings` is all that is wrong now. Events are posted on `node`, about itself, and about others if it is to speak for all. */
   tell(findings: readonly Finding[], node: NodeRecord | undefined): void {
     const now = new Map(findings.map((finding) => [textOf(finding), finding]))
     for (const [key, finding] of now) {
       if (this.#told.has(key)) continue
       this.#log.warn({ id: finding.id, subject: finding.subject, remedy: finding.remedy }, finding.text)
-      if (node && this.#mayTell(finding, node.name)) void this.#post(eventOf(finding), node)
+      if (node && this.#mayTell(finding, node)) void this.#post(eventOf(finding), node)
     }
     for (const [key, { id, subject, text }] of this.#told) if (!now.has(key)) this.#log.info({ id, subject, was: text }, 'no longer so')
     this.#told = now
   }
 
-  #mayTell({ subject }: Finding, own: string): boolean {
-    if (subject === `node ${own}`) return true
-    return this.#mayPost && speaksFor(subject, own, this.#cluster.snapshot.nodes.values()) && this.#faults.take()
+  #mayTell({ subject }: Finding, own: NodeRecord): boolean {
+    if (subject === `node ${own.name}`) return true
+    return this.#mayPost && isSpokesman(own, this.#cluster.snapshot.nodes.values()) && this.#faults.take()
   }
 
   async #post(event: { reason: string; message: string }, { name, uid }: NodeRecord): Promise<void> {

@@ -149,14 +149,14 @@ const special = (
   [
     ['0.0.0.0/8', 'unspecified'],
     ['127.0.0.0/8', 'loopback'],
-    ['169.254.0.0/16', 'link-local'],
     ['224.0.0.0/4', 'multicast'],
     ['240.0.0.0/4', 'reserved'],
     ['::/128', 'unspecified'],
     ['::1/128', 'loopback'],
     ['::ffff:0:0/96', 'IPv4-mapped'],
-    ['fe80::/10', 'link-local'],
     ['ff00::/8', 'multicast'],
+    ['169.254.0.0/16', 'link-local'],
+    ['fe80::/10', 'link-local'],
   ] as const
 ).map(([cidr, what]) => ({ range: parseCidr(cidr)!, what }))
 

@@ -5,7 +5,7 @@
 import type { NodeRecord } from '#model/cluster.ts'
 import { canonicalIp } from '#net/ip.ts'
 import type { Backend, Self } from '#plan/backends/backend.ts'
-import { keysOf, MANAGED } from '#plan/leases.ts'
+import { keysOf, MANAGED, wrongPublicIp } from '#plan/leases.ts'
 
 /** The annotations of this node, without the prefix. */
 export function announcement(self: Self, backend: Backend, node: NodeRecord): Readonly<Record<string, string>> {
@@ -18,9 +18,10 @@ export function announcement(self: Self, backend: Backend, node: NodeRecord): Re
   }
 }
 
-/** The annotation public-ip-overwrite: what is published in place of the public IP. Undefined if absent or no address. */
+/** The annotation public-ip-overwrite: what is published in place of the public IP. Undefined if absent or no address of a host. */
 export function overwriteOf(node: NodeRecord, family: 4 | 6): string | undefined {
-  return canonicalIp(node.annotations[keysOf[family].overwrite] ?? '')
+  const text = node.annotations[keysOf[family].overwrite] ?? ''
+  return wrongPublicIp(text, family) === undefined ? canonicalIp(text) : undefined
 }
 
 /** The strategic merge patch of nodes/status that gives `node` these annotations, or undefined if it has them. */

@@ -39,6 +39,9 @@ export function leasesOf(node: NodeRecord, families: readonly Family[]): NodeLea
     }
     const keys = keysOf[family]
     const publicIp = node.annotations[keys.publicIp] ?? ''
+    const overwrite = node.annotations[keys.overwrite] ?? ''
+    const wrongOverwrite = overwrite === '' ? undefined : wrongPublicIp(overwrite, family)
+    if (wrongOverwrite !== undefined) findings.push(ignoredAnnotation(node.name, keys.overwrite, overwrite, wrongOverwrite))
     const data = parseData(node.annotations[keys.data])
     const wrong = wrongPublicIp(publicIp, family)
     if (wrong !== undefined) {
@@ -54,7 +57,7 @@ export function leasesOf(node: NodeRecord, families: readonly Family[]): NodeLea
 }
 
 /** What a public IP must be, if `text` is not that: nobody could be reached by it. (Link-local it may be: the nodes share a link.) */
-function wrongPublicIp(text: string, family: Family): string | undefined {
+export function wrongPublicIp(text: string, family: Family): string | undefined {
   const ip = parseIp(text)
   if (ip?.family !== family) return `an IPv${family} address`
   const what = specialOf(ip)
@@ -113,6 +116,15 @@ function badAnnotation(node: string, key: string, value: string, allowed: string
     remedy: `The agent on ${node} writes it: see its log, and restart it.`,
   }
 }
+
+/** An annotation that a person set. */
+export const ignoredAnnotation = (node: string, key: string, value: string, allowed: string): Finding => ({
+  id: 'bad-annotation',
+  severity: 'warning',
+  subject: `node ${node}`,
+  text: `Annotation ${key} of ${node} is ${quoted(value)}, allowed is ${allowed}: it is ignored`,
+  remedy: `Correct it with kubectl annotate --overwrite node ${node}, or take it away.`,
+})
 
 function parseData(text: string | undefined): { readonly value?: unknown; readonly bad?: string } {
   if (text === undefined || text === '') return {}

@@ -1,16 +1,16 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { speaksFor } from '#plan/spokesman.ts'
+import { isSpokesman } from '#plan/spokesman.ts'
 import { recordOf } from '#plan/testing.ts'
 
-test('two nodes speak for each fault, other ones for another; nodes without an agent never', () => {
-  const nodes = Array.from({ length: 50 }, (_, i) => recordOf({ node: `n${i}` }))
-  const idle = Array.from({ length: 50 }, (_, i) => ({ ...recordOf({ node: `idle${i}` }), annotations: {} }))
-  const chosen = new Set<string>()
-  for (let fault = 0; fault < 40; fault++) {
-    const speakers = nodes.filter(({ name }) => speaksFor(`service default/s${fault}`, name, [...idle, ...nodes]))
-    assert.equal(speakers.length, 2)
-    for (const { name } of speakers) chosen.add(name)
-  }
-  assert.ok(chosen.size > 20, `${chosen.size} of 50 nodes speak for 40 faults`)
+test('the three oldest nodes with an agent speak for all; of one age the first by name', () => {
+  const at = (name: string, created: string) => ({ ...recordOf({ node: name }), created })
+  const nodes = [at('a', '2026'), at('b', '2025'), at('c', '2025'), at('d', '2026'), { ...at('idle', '2020'), annotations: {} }]
+  assert.deepEqual(
+    nodes
+      .slice(0, 4)
+      .filter((node) => isSpokesman(node, nodes))
+      .map(({ name }) => name),
+    ['a', 'b', 'c'],
+  )
 })

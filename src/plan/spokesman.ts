@@ -1,24 +1,16 @@
-/** Who of all agents tells of a fault that all of them see: two, so that one may be down, and the same two without a word between them. */
+/** Who of all agents tells of a fault that all of them see: those of the oldest nodes, without a word between them. */
 import type { NodeRecord } from '#model/cluster.ts'
 import { isManaged } from '#plan/leases.ts'
 
-const SPOKESMEN = 2
+/** So that one or two may be down. Every one more is an Event more of each fault. */
+const SPOKESMEN = 3
 
-/** True if `own` is among those who speak for `subject`: of the nodes with an agent, those whose hash together with it is lowest. */
-export function speaksFor(subject: string, own: string, nodes: Iterable<NodeRecord>): boolean {
-  const mine = hash(`${subject}/${own}`)
-  let before = 0
+/** True if `own` is among the oldest nodes that have an agent. A Node that somebody makes up is young, and silences nobody. */
+export function isSpokesman(own: NodeRecord, nodes: Iterable<NodeRecord>): boolean {
+  let older = 0
   for (const node of nodes) {
-    if (node.name === own || !isManaged(node)) continue
-    const theirs = hash(`${subject}/${node.name}`)
-    if ((theirs < mine || (theirs === mine && node.name < own)) && ++before === SPOKESMEN) return false
+    const before = node.created === own.created ? node.name < own.name : (node.created ?? '') < (own.created ?? '')
+    if (before && isManaged(node) && ++older === SPOKESMEN) return false
   }
   return true
-}
-
-/** FNV-1a, 32 bits. */
-function hash(text: string): number {
-  let value = 0x811c9dc5
-  for (let i = 0; i < text.length; i++) value = Math.imul(value ^ text.charCodeAt(i), 0x01000193)
-  return value >>> 0
 }

@@ -69,7 +69,7 @@ const numbers = Array.from({ length: HEALTHY }, (_, i) => i)
 /** The cluster with which nothing is wrong. */
 export const sound: Readonly<Record<KindName, readonly Json[]>> = {
   nodes: [
-    node(OWN, OWN_SUBNET, OWN_IP, '02:00:00:00:00:01'),
+    node(OWN, OWN_SUBNET, OWN_IP, '02:00:00:00:00:01', '2025-01-01T00:00:00Z'),
     ...numbers.map((n) => node(`healthy-${n}`, `10.244.${10 + n}.0/24`, `192.168.10.${110 + n}`, mac(n))),
   ],
   services: [
