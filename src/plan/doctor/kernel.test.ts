@@ -54,6 +54,22 @@ const cases: readonly Case[] = [
     ],
   },
   {
+    name: 'the tunnel device came after the links were read: the route by it is right',
+    facts: { ...healthy, kernel: { ...kernel, links: [], neighbors: [], fdb: [] } },
+    want: [],
+  },
+  {
+    name: 'no tunnel device and no route: no command leads beside the tunnel',
+    facts: {
+      ...healthy,
+      kernel: {
+        ...{ ...kernel, links: [], neighbors: [], fdb: [] },
+        routes: { ...kernel.routes, '10.244.2.254': { dev: 'eth0', via: '10.0.2.2' } },
+      },
+    },
+    want: [['missing-route', /leaves by eth0 via 10\.0\.2\.2/]],
+  },
+  {
     name: 'host-gw beside a tunnel device of before, and the route is gone',
     facts: {
       ...healthy,

@@ -130,20 +130,23 @@ export function mtuMismatch({ files }: Facts, { node, tunnel, uplink }: Place): 
 }
 
 /** Packets to a peer's pods go into the tunnel, or straight to the peer (host-gw, DirectRouting); anything else leads astray. */
-export function missingRoutes({ kernel: { routes } }: Facts, { node, tunnel, uplink, subnet, peers }: Place): Diagnosis[] {
+export function missingRoutes({ kernel: { routes } }: Facts, { node, tunnel, tunnelName, uplink, subnet, peers }: Place): Diagnosis[] {
   if (!uplink || subnet === undefined) return []
   return peers.flatMap((peer) => {
     const way = routes[hostIn(peer.subnet)]
-    if (way?.via === peer.publicIp || (tunnel && way?.dev === tunnel.name) || peer.subnet === subnet) return []
+    if (way?.via === peer.publicIp || (way !== undefined && way.dev === tunnelName) || peer.subnet === subnet) return []
     const found = way === undefined ? 'is dropped' : `leaves by ${way.dev}${way.via === undefined ? '' : ` via ${way.via}`}`
-    const wanted = tunnel ? `via ${addressOf(peer.subnet)} dev ${tunnel.name} onlink` : `via ${peer.publicIp} dev ${word(uplink.name)}`
+    const wanted = tunnelName
+      ? `via ${addressOf(peer.subnet)} dev ${word(tunnelName)} onlink`
+      : `via ${peer.publicIp} dev ${word(uplink.name)}`
     return [
       diagnosis('missing-route', {
         subject: `peer ${peer.node}`,
         where: `the routing table of ${node}`,
         text: `What is sent to ${peer.subnet}, the pods of ${peer.node}, ${found}`,
         remedy: 'A running agent puts this right by itself: if it does not, see the findings about the agent.',
-        fix: [`ip route replace ${peer.subnet} ${wanted} proto ${TWILL_ROUTE_PROTOCOL}`],
+        // Without its device a tunnel's route cannot be put by hand, and the way beside the tunnel would be a wrong one.
+        fix: tunnelName && !tunnel ? [] : [`ip route replace ${peer.subnet} ${wanted} proto ${TWILL_ROUTE_PROTOCOL}`],
       }),
     ]
   })

@@ -11,6 +11,8 @@ export interface Place {
   readonly subnet?: string
   /** The tunnel device; absent with backends that have none. */
   readonly tunnel?: LinkItem
+  /** Its name by the agent's word, also while the device is not there. */
+  readonly tunnelName?: string
   readonly uplink?: { readonly name: string; readonly address: string; readonly mtu: number }
   /** The MTU that pods get. */
   readonly podMtu?: number
@@ -32,6 +34,7 @@ export function placeOf(facts: Facts): Place {
   const tunnel = kernel.links.find(
     (link) => link.type === 'vxlan' && (status?.backend === undefined || status.backend.device === link.name),
   )
+  const tunnelName = status?.backend ? status.backend.device : tunnel?.name
   const own = cluster?.nodes.find(({ name }) => name === node)
   const env = files.subnetEnv
   const subnet = status?.lease?.subnet ?? (env && canonicalNetwork(env.subnet)) ?? own?.podCIDRs[0]
@@ -45,6 +48,7 @@ export function placeOf(facts: Facts): Place {
     ...(network !== undefined && { network }),
     ...(subnet !== undefined && { subnet }),
     ...(tunnel && { tunnel }),
+    ...(tunnelName !== undefined && { tunnelName }),
     ...(link && address !== undefined && { uplink: { name: link.name, address: plain(address), mtu: link.mtu } }),
     ...(podMtu !== undefined && { podMtu }),
     internalIPs: status?.node?.internalIPs ?? own?.internalIPs ?? [],
