@@ -3,7 +3,7 @@ import { errorTable } from '#base/errors.ts'
 
 export const cliError = errorTable({
   ERR_NO_AGENT: {
-    text: (d: { socket: string; code: string }) => `No agent answers on ${d.socket}: ${d.code}`,
+    text: (d: { socket: string; found: string }) => `No agent answers on ${d.socket}: ${d.found}`,
     remedy:
       'Run this as root on a node whose agent runs (in the lab: twill lab exec NODE -- twill status), or name its socket with --socket.',
   },

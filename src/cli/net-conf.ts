@@ -24,6 +24,6 @@ export function renderNetConf(network: string, words: string): string {
   const settings = keys.map((word) => [word.split('=', 1)[0]!, readValue(word.slice(word.indexOf('=') + 1))])
   const conf = { Network: network, EnableNFTables: false, Backend: { Type: type, ...Object.fromEntries(settings) } }
   const text = JSON.stringify(conf, null, 2)
-  parseNetConf(text, `from --backend "${words}"`, backends)
+  parseNetConf(text, `of pod network "${network}" and backend "${words}"`, backends)
   return text
 }

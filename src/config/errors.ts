@@ -19,7 +19,8 @@ export const configError = errorTable({
   },
   ERR_NET_CONF: {
     text: (d: { path: string; problems: readonly string[] }) => `Network configuration ${d.path}: ${list(d.problems)}`,
-    remedy: 'Edit net-conf.json in the ConfigMap kube-flannel-cfg and restart the DaemonSet (kubectl -n kube-flannel rollout restart ds).',
+    remedy:
+      'Correct what is named. On a cluster that is net-conf.json in the ConfigMap kube-flannel-cfg; then restart the DaemonSet (kubectl -n kube-flannel rollout restart ds).',
   },
   ERR_BACKEND_TO_COME: {
     text: (d: { type: string; available: readonly string[] }) =>

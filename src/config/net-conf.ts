@@ -92,7 +92,7 @@ export function parseNetConf<B>(text: string, path: string, backends: BackendTyp
   const found = backend.text('Type')
   const type = object === undefined ? 'udp' : (found ?? '').toLowerCase() // udp: Flannel's default for an absent Backend
   const known = [...new Set([...backends.keys(), ...FLANNEL_BACKENDS])]
-  if (!known.includes(type)) backend.fail('Type', found ?? null, known.join(', '))
+  if (!known.includes(type)) backend.fail('Type', found ?? null, [...backends.keys()].join(', '))
   const configured = backends.get(type)?.configure(backend)
 
   if (problems.length > 0) throw configError.ERR_NET_CONF({ path, problems })

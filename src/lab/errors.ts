@@ -19,6 +19,10 @@ export const labError = errorTable({
     text: (d: { option: string; found: string; allowed: string }) => `${d.option} ${JSON.stringify(d.found)}: allowed is ${d.allowed}`,
     remedy: 'twill lab up --help lists the options with their defaults.',
   },
+  ERR_LAB_BACKEND: {
+    text: (d: { backend: string; said: string }) => `--backend ${JSON.stringify(d.backend)} is refused by twill manifest: ${d.said}`,
+    remedy: 'docs/backends.md lists the backends there are, with their keys.',
+  },
   ERR_LAB_BUSY: {
     text: (d: { lab: string; holder: string }) => `Lab ${d.lab} is being changed by another command (${d.holder})`,
     remedy: 'Wait for it to end, or stop it with Ctrl-C; what it leaves is cleared by the next up or down.',

@@ -13,9 +13,9 @@ import { lockLab } from '#lab/lock.ts'
 import { lacking } from '#lab/needs.ts'
 import { sweep } from '#lab/nodes/down.ts'
 import { nodeEnvironment, onNode } from '#lab/nodes/enter.ts'
-import { exitStatus } from '#lab/nodes/run.ts'
+import { exitStatus, tryRun } from '#lab/nodes/run.ts'
 import { isLabName, MAX_NODES, topology } from '#lab/nodes/topology.ts'
-import { labEntry, nodeBinary } from '#lab/repo.ts'
+import { labEntry, nodeBinary, repo } from '#lab/repo.ts'
 import { isAlive, type LabState, labNames, type NodeState, readState } from '#lab/state.ts'
 import { bringUp, hostKubeconfig } from '#lab/up.ts'
 
@@ -53,6 +53,7 @@ export async function runLab(argv: readonly string[]): Promise<number> {
       needRoot()
       const missing = lacking()
       if (missing) throw labError.ERR_LAB_PROGRAMS(missing)
+      if (story) await checkBackend(backend)
       using _ = await lockLab(lab, 'twill lab up')
       removeOnInterrupt(lab)
       const started = performance.now()
@@ -158,14 +159,15 @@ function leaveOnInterrupt(state: LabState): void {
 /** What to type next. */
 export function howToGoOn(state: LabState): string {
   const name = state.lab === 'twill' ? '' : ` --name ${state.lab}`
-  return [
-    '',
-    'The lab runs on. To go on:',
-    `  bin/twill lab ssh${name} k8s-ctr                 a shell on a node; kubectl is set up there`,
-    `  export KUBECONFIG=$(bin/twill lab kubeconfig${name})   kubectl from this machine`,
-    `  bin/twill lab exec${name} k8s-w1 -- twill status   what the agent knows`,
-    `  ${name === '' ? 'make lab-down' : `bin/twill lab down${name}`}                              remove it`,
-  ].join('\n')
+  const node = state.nodes.at(1)?.name ?? 'k8s-ctr'
+  const lines: readonly (readonly [command: string, about: string])[] = [
+    [`bin/twill lab ssh${name} k8s-ctr`, 'a shell on a node; kubectl is set up there'],
+    [`export KUBECONFIG=$(bin/twill lab kubeconfig${name})`, 'kubectl from this machine'],
+    [`bin/twill lab exec${name} ${node} -- twill status`, 'what the agent knows'],
+    [name === '' ? 'make lab-down' : `bin/twill lab down${name}`, 'remove it'],
+  ]
+  const width = Math.max(...lines.map(([command]) => command.length))
+  return ['', 'The lab runs on. To go on:', ...lines.map(([command, about]) => `  ${command.padEnd(width)}   ${about}`)].join('\n')
 }
 
 function labName(name: string): string {
@@ -192,6 +194,18 @@ function inRange(option: string, found: string, min: number, max: number): numbe
 /** The story types these words into a shell. */
 function checkWords(option: string, found: string, pattern: RegExp, allowed: string): void {
   if (!pattern.test(found)) throw labError.ERR_LAB_OPTION({ option, found, allowed })
+}
+
+/** The product's own word on --backend, before anything is built or an earlier lab is removed. */
+async function checkBackend(backend: string): Promise<void> {
+  const { status, stderr } = await tryRun([`${repo}/bin/twill`, 'manifest', `--backend=${backend}`])
+  if (status === 0) return
+  // The last line is manifest's way out; ours is another.
+  const lines = stderr
+    .trim()
+    .replace(/^twill: /, '')
+    .split('\n')
+  throw labError.ERR_LAB_BACKEND({ backend, said: lines.slice(0, Math.max(1, lines.length - 1)).join('\n') })
 }
 
 function needRoot(): void {

@@ -67,7 +67,7 @@ export class Shell {
       throw labError.ERR_LAB_STORY({
         node: on,
         line,
-        expected: expect instanceof RegExp ? `something like ${expect}` : expect ? 'see the step' : 'exit status 0',
+        expected: expect instanceof RegExp ? `something like ${expect}` : expect ? 'see the step' : `exit status 0, not ${ran.status}`,
       })
     return ran.stdout
   }
