@@ -14,7 +14,7 @@ export async function ask<T>(socket: string, path: string, answerMs = ANSWER_MS)
     })
     request.on('timeout', () => request.destroy(new Error(`no answer within ${answerMs / 1000} s`))).on('error', reject)
   }).catch((error: NodeJS.ErrnoException) => {
-    throw cliError.ERR_NO_AGENT({ socket, found: error.code ?? error.message }, error)
+    throw cliError.ERR_NO_AGENT({ socket, found: error.code ?? error.message })
   })
   if (status !== 200) throw cliError.ERR_AGENT_ANSWER({ path, status, body })
   return JSON.parse(body) as T

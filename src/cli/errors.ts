@@ -5,7 +5,7 @@ export const cliError = errorTable({
   ERR_NO_AGENT: {
     text: (d: { socket: string; found: string }) => `No agent answers on ${d.socket}: ${d.found}`,
     remedy:
-      'Run this as root on a node whose agent runs (in the lab: twill lab exec NODE -- twill status), or name its socket with --socket.',
+      'Run this as root on a node whose agent runs (in the lab: twill lab exec NODE -- twill status), or name its socket with --socket. `twill doctor` needs no agent, and says whether it is gone or stopped.',
   },
   ERR_AGENT_ANSWER: {
     text: (d: { path: string; status: number; body: string }) => `The agent answered ${d.path} with status ${d.status}: ${d.body}`,
