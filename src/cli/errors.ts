@@ -15,6 +15,10 @@ export const cliError = errorTable({
     text: (d: { uid: number }) => `twill doctor runs as uid ${d.uid}: it cannot look into the kernel and send probes`,
     remedy: 'Run it as root, on the node.',
   },
+  ERR_FREE: {
+    text: (d: { path: string }) => `Cannot delete ${d.path}`,
+    remedy: 'Run this as root on the node, on a file system that can be written.',
+  },
   ERR_NOT_BUILT: {
     text: (d: { path: string }) => `${d.path} is not there`,
     remedy: 'Run `make setup` in the repository.',

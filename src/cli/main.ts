@@ -25,6 +25,8 @@ import type { PlanDocument, StatusDocument } from '#model/status.ts'
 
 /** The repository, run from source (src/cli/) or from its bundle (dist/). */
 const home = join(import.meta.dirname, import.meta.filename.endsWith('.ts') ? '../..' : '..')
+/** A plugin holds host-local's lock for milliseconds. */
+const FREE_PATIENCE_MS = 10_000
 const print = (text: string): boolean => process.stdout.write(text)
 
 interface Output {
@@ -72,6 +74,33 @@ asking('doctor', 'find what is wrong on this node, in the cluster and on the way
       found = await look()
     print(o.output === 'json' ? json(found) : renderDoctor(printableValue(found), { color, width: process.stdout.columns ?? 120 }))
     process.exitCode = doctorExit(found)
+  })
+
+const ipam = program
+  .command('ipam')
+  .description('who has which address on this node, and what is wrong with that; needs no agent (exit 1 if anything)')
+  .addOption(new Option('-o, --output <form>', 'for programs').choices(['json']))
+  .action(async (o: Pick<Output, 'output'>) => {
+    const [{ auditNode, ipamExit, renderIpam }, { nodePaths }] = await Promise.all([import('#cli/ipam.ts'), import('#cli/doctor/node.ts')])
+    const audit = auditNode(nodePaths)
+    print(o.output === 'json' ? json(audit) : renderIpam(audit, { color: wantsColor(process.stdout, process.env) }))
+    process.exitCode = ipamExit(audit)
+  })
+ipam
+  .command('free')
+  .description('free the addresses that are reserved for no one, after asking (exit 1 if something is wrong afterwards)')
+  .option('--yes', 'do not ask')
+  .action(async (o: { yes?: true }) => {
+    const [{ auditNode, freeLeaked, ipamExit }, { nodePaths }, { lockFile }, { systemClock }] = await Promise.all([
+      import('#cli/ipam.ts'),
+      import('#cli/doctor/node.ts'),
+      import('#kernel/lock.ts'),
+      import('#base/clock.ts'),
+    ])
+    const takeLock = (path: string) => lockFile(path, systemClock, FREE_PATIENCE_MS)
+    const freed = await freeLeaked({ paths: nodePaths, takeLock, yes: o.yes ?? false, say })
+    say(freed.length === 0 ? 'Nothing was freed.' : `Freed ${freed.join(', ')}.`)
+    process.exitCode = ipamExit(auditNode(nodePaths))
   })
 
 program

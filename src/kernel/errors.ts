@@ -83,4 +83,8 @@ export const kernelError = errorTable({
     remedy:
       'The runtime repeats DEL. If it stays, see `iptables-save -t nat` for the chains CNI-DN-…, and whether another program holds them.',
   },
+  ERR_LOCK_HELD: {
+    text: (d: { path: string; seconds: number }) => `${d.path} is locked by another process, for ${d.seconds} s by now`,
+    remedy: 'See who holds it (fuser -v on that file): a CNI plugin that hangs. End it, then run this again.',
+  },
 })

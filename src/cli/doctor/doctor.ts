@@ -4,7 +4,7 @@
  * @module
  */
 import { spawn } from 'node:child_process'
-import { createInterface } from 'node:readline/promises'
+import { confirmed } from '#cli/confirm.ts'
 import { askCluster } from '#cli/doctor/api.ts'
 import { lookAround, routesTo } from '#cli/doctor/node.ts'
 import { probeForwarding, probePeers } from '#cli/doctor/probe.ts'
@@ -84,7 +84,7 @@ export async function mend(document: DoctorDocument, o: { yes: boolean; print: (
   for (const { id, subject, fix } of document.findings) {
     if (fix.length === 0) continue
     o.print(`\n${id} (${subject})\n${fix.map((command) => `  ${command}\n`).join('')}`)
-    if (!o.yes && !(await confirmed())) continue
+    if (!o.yes && !(await confirmed('Run this?'))) continue
     let status = 0
     for (const command of fix) {
       status = await shell(command)
@@ -94,15 +94,6 @@ export async function mend(document: DoctorDocument, o: { yes: boolean; print: (
     else o.print(`  ended with status ${status}; the rest of it is not run\n`)
   }
   return mended
-}
-
-async function confirmed(): Promise<boolean> {
-  const lines = createInterface({ input: process.stdin, output: process.stderr })
-  try {
-    return /^y(es)?$/i.test((await lines.question('Run this? [y/N] ')).trim())
-  } finally {
-    lines.close()
-  }
 }
 
 /** Its output goes to stderr: stdout is the report's. */

@@ -1,26 +1,23 @@
 /** Facts of this node for the doctor: the agent's word, the kernel read natively, and files. Nothing is changed. */
-import { accessSync, constants, existsSync, readdirSync, readFileSync } from 'node:fs'
+import { accessSync, constants, readdirSync, readFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { TwillError } from '#base/errors.ts'
 import { VERSION } from '#base/version.ts'
 import { ask } from '#cli/ask.ts'
+import { type BookPaths, readBooks, readConfs } from '#cni/books.ts'
 import { parseSubnetEnv } from '#cni/subnet-env.ts'
 import { openLinux } from '#kernel/linux.ts'
 import { readSysctl } from '#kernel/sysctl.ts'
 import type { Kernel } from '#model/kernel.ts'
 import type { StatusDocument } from '#model/status.ts'
-import type { AgentFacts, Facts, FileFacts, KernelFacts, Reservation } from '#plan/doctor/facts.ts'
+import type { AgentFacts, Facts, FileFacts, KernelFacts } from '#plan/doctor/facts.ts'
 import { sysctlsOf } from '#plan/doctor/kernel.ts'
 
 /** Where things lie on a node; tests move them. */
-export interface NodePaths {
-  readonly confDir: string
+export interface NodePaths extends BookPaths {
   readonly binDir: string
   readonly subnetFile: string
-  readonly networks: string
-  readonly results: string
-  readonly runDir: string
   readonly kubeletFlags: string
 }
 
@@ -31,6 +28,7 @@ export const nodePaths: NodePaths = {
   networks: '/var/lib/cni/networks',
   results: '/var/lib/cni/results',
   runDir: '/run/twill',
+  scratch: '/var/lib/cni/flannel',
   kubeletFlags: '/var/lib/kubelet/kubeadm-flags.env',
 }
 
@@ -122,13 +120,10 @@ function readFiles(paths: NodePaths): FileFacts {
   return {
     ...(env && { subnetEnv: env }),
     confDir: paths.confDir,
-    confs: list(paths.confDir)
-      .filter((name) => /\.(conf|conflist|json)$/.test(name))
-      .toSorted()
-      .map((name) => ({ name, ...confOf(read(`${paths.confDir}/${name}`) ?? '') })),
+    confs: readConfs(paths.confDir),
     binDir: paths.binDir,
     plugins: list(paths.binDir).filter((name) => executable(join(paths.binDir, name))),
-    addresses: reservations(paths),
+    addresses: readBooks(paths),
     ...(flags !== undefined && { kubelet: { path: paths.kubeletFlags, ...(nodeIp && { nodeIp }) } }),
     programs: ['iptables', 'iptables-nft', 'nft', 'ufw', 'firewall-cmd', 'ethtool'].filter((name) =>
       (process.env.PATH ?? '').split(':').some((dir) => executable(join(dir, name))),
@@ -143,42 +138,6 @@ function subnetEnv(path: string): FileFacts['subnetEnv'] {
   } catch {
     return undefined // the CNI plugin says why, to whoever asks for a pod
   }
-}
-
-/** Name and plugin types of a conflist, or of a single plugin's configuration; a torn file has none. */
-function confOf(text: string): { network: string; plugins: string[] } {
-  try {
-    const conf = JSON.parse(text) as { name?: unknown; type?: unknown; plugins?: { type?: unknown }[] }
-    const types = [conf.type, ...(Array.isArray(conf.plugins) ? conf.plugins.map((plugin) => plugin?.type) : [])]
-    return { network: String(conf.name ?? ''), plugins: types.filter((type): type is string => typeof type === 'string') }
-  } catch {
-    return { network: '', plugins: [] }
-  }
-}
-
-/** An address lives as long as its pod's network namespace, or, for a pod that another plugin made, as long as the runtime's cache. */
-function reservations({ networks, results, runDir }: NodePaths): Reservation[] {
-  const attached = new Map<string, string>()
-  for (const name of list(`${runDir}/attachments`)) {
-    try {
-      const { attachment } = JSON.parse(read(`${runDir}/attachments/${name}`) ?? '') as {
-        attachment: { containerId: string; netns: string }
-      }
-      attached.set(attachment.containerId, attachment.netns)
-    } catch {} // torn: the agent sweeps it
-  }
-  const cached = list(results)
-  return list(networks).flatMap((network) =>
-    list(join(networks, network))
-      .filter((name) => /^[\d.]+$|:/.test(name))
-      .map((address) => {
-        const path = join(networks, network, address)
-        const containerId = (read(path) ?? '').split('\n')[0]!.trim()
-        const netns = attached.get(containerId)
-        const live = netns !== undefined ? existsSync(netns) : containerId !== '' && cached.some((name) => name.includes(containerId))
-        return { path, address, containerId, live, ...(live && netns !== undefined && { netns }) }
-      }),
-  )
 }
 
 function executable(path: string): boolean {

@@ -144,7 +144,7 @@ export async function probeForwarding(facts: Known, place: Place): Promise<Forwa
   const peer = peers[0]
   if (!tunnel?.mac || !tunnel.vxlan || !uplink || subnet === undefined || !peer) return undefined
   if (!facts.host.links.some(({ name }) => name === 'cni0')) return undefined
-  const pod = facts.files.addresses.find(({ live, netns }) => live && netns !== undefined)
+  const pod = facts.files.addresses.reservations.find(({ live, netns }) => live && netns !== undefined)
   const inside = pod?.address ?? subnet.replace(/\.\d+\/\d+$/, '.254')
   const vtep = addressOf(peer.subnet)
   const { vni } = tunnel.vxlan

@@ -4,6 +4,7 @@
  * @module
  */
 import type { NodeRecord } from '#model/cluster.ts'
+import type { AddressBooks } from '#model/ipam.ts'
 import type { FdbItem, HostView, LinkItem, NeighborItem } from '#model/kernel.ts'
 import type { StatusDocument } from '#model/status.ts'
 
@@ -49,22 +50,11 @@ export interface FileFacts {
   readonly binDir: string
   /** Executables there. */
   readonly plugins: readonly string[]
-  /** host-local's files: who has which address. */
-  readonly addresses: readonly Reservation[]
+  readonly addresses: AddressBooks
   /** The kubelet's flags file as kubeadm writes it. */
   readonly kubelet?: { readonly path: string; readonly nodeIp?: string }
   /** Programs of this machine that a fix could use. */
   readonly programs: readonly string[]
-}
-
-export interface Reservation {
-  readonly path: string
-  readonly address: string
-  readonly containerId: string
-  /** A pod of this container is there: its network namespace exists. */
-  readonly live: boolean
-  /** Where the pod's network namespace is, if this agent made it. */
-  readonly netns?: string
 }
 
 export interface ClusterFacts {

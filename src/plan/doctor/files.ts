@@ -3,6 +3,7 @@ import type { Diagnosis } from '#model/doctor.ts'
 import { diagnosis, word } from '#plan/doctor/diagnosis.ts'
 import type { Facts } from '#plan/doctor/facts.ts'
 import type { Place } from '#plan/doctor/place.ts'
+import { leakedReservations, short } from '#plan/ipam.ts'
 
 /** Delegates that the flannel plugin calls, beside what the conflist names. */
 const DELEGATES = ['bridge', 'host-local', 'loopback']
@@ -53,9 +54,9 @@ export function missingPlugins({ files: { confs, plugins, binDir } }: Facts, { n
 }
 
 export function leakedAddresses({ files: { addresses } }: Facts, { node }: Place): Diagnosis[] {
-  const leaked = addresses.filter(({ live }) => !live)
+  const leaked = leakedReservations(addresses)
   if (leaked.length === 0) return []
-  const shown = leaked.slice(0, SHOWN).map(({ address, containerId }) => `${address} (container ${containerId.slice(0, 12) || 'none'})`)
+  const shown = leaked.slice(0, SHOWN).map(({ address, containerId }) => `${address} (container ${short(containerId) || 'none'})`)
   const rest = leaked.length > SHOWN ? ` and ${leaked.length - SHOWN} more` : ''
   const dir = leaked[0]!.path.slice(0, leaked[0]!.path.lastIndexOf('/'))
   return [
@@ -63,9 +64,9 @@ export function leakedAddresses({ files: { addresses } }: Facts, { node }: Place
       severity: 'warning',
       subject: `node ${node}`,
       where: dir,
-      text: `${leaked.length} of ${addresses.length} reserved addresses belong to no container here: ${shown.join(', ')}${rest}`,
+      text: `${leaked.length} of ${addresses.reservations.length} reserved addresses belong to no container here: ${shown.join(', ')}${rest}`,
       remedy: 'Free them.',
-      fix: [`rm ${leaked.map(({ path }) => word(path)).join(' ')}`],
+      fix: ['twill ipam free --yes'],
     }),
   ]
 }

@@ -129,9 +129,19 @@ const cases: readonly Case[] = [
     name: 'leaked addresses',
     facts: {
       ...healthy,
-      files: { ...files, addresses: [...files.addresses, { path: '/n/10.244.1.9', address: '10.244.1.9', containerId: '', live: false }] },
+      files: {
+        ...files,
+        addresses: {
+          pods: [],
+          reservations: [
+            ...files.addresses.reservations,
+            { network: 'cbr0', path: '/n/10.244.1.9', address: '10.244.1.9', containerId: '', ours: true, live: false },
+            { network: 'other', path: '/o/10.9.0.2', address: '10.9.0.2', containerId: 'x', ours: false, live: false },
+          ],
+        },
+      },
     },
-    want: [['leaked-address', /^1 of 2 reserved addresses .* 10\.244\.1\.9 \(container none\)/, 'rm /n/10.244.1.9']],
+    want: [['leaked-address', /^1 of 3 reserved addresses .* 10\.244\.1\.9 \(container none\)/, 'twill ipam free --yes']],
   },
 ]
 for (const one of cases) {

@@ -97,7 +97,12 @@ export const files: Facts['files'] = {
   confs: [{ name: '10-flannel.conflist', network: 'cbr0', plugins: ['flannel', 'portmap'] }],
   binDir: '/opt/cni/bin',
   plugins: ['bridge', 'flannel', 'host-local', 'loopback', 'portmap'],
-  addresses: [{ path: '/var/lib/cni/networks/cbr0/10.244.1.2', address: '10.244.1.2', containerId: 'abc', live: true }],
+  addresses: {
+    reservations: [
+      { network: 'cbr0', path: '/var/lib/cni/networks/cbr0/10.244.1.2', address: '10.244.1.2', containerId: 'abc', ours: true, live: true },
+    ],
+    pods: [],
+  },
   kubelet: { path: '/var/lib/kubelet/kubeadm-flags.env', nodeIp: '192.168.10.101' },
   programs: ['iptables', 'iptables-nft', 'nft'],
 }
