@@ -4,7 +4,7 @@
  *     node tools/vm/run.ts [--kernel 6.1|5.15] [--lab-nodes N] [--tests none] [PATTERN…]
  *
  * PATTERN chooses test files, as in tools/test.ts. Kept in dist/vm/<kernel>/: the machine's disk (made once, some minutes), console.log.
- * A run changes neither the disk nor this clone. With /dev/kvm it takes a few minutes; without, QEMU translates every instruction,
+ * A run changes neither the disk nor this clone. Where KVM cannot run the machine, QEMU translates every instruction,
  * and the machine's clock counts instructions instead of seconds (-icount), so that the tests' deadlines mean the same on a slow host.
  * @module
  */
