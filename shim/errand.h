@@ -1,15 +1,16 @@
 /*
- * An errand: what the agent asks the shim to do in the kernel while the runtime waits for it anyway. The agent wrote every
+ * An errand: what the agent asks the shim to do while the runtime waits for it anyway: in the kernel, or by another plugin. The agent wrote every
  * byte of it; the shim adds only what it alone can know (a descriptor, a device's index) at the places it is told. So the
  * kernel's work blocks nobody but the caller, and an agent in a container needs no way into pods' namespaces.
  *
  * The body of the frame is steps: u8 kind | u8 in pod | u16 patches | u32 length | patches × u32 offset | bytes; integers in
  * network order. The answer has for each step done: u32 errno | u32 length | bytes, and ends after the first that failed.
- * Both are written and read by src/kernel/errand.ts.
+ * Both as bytes: src/wire/errand.ts; written by src/kernel/errand.ts and src/cni/others.ts.
  */
 #ifndef TWILL_ERRAND_H
 #define TWILL_ERRAND_H
 
+#include "exec.h"
 #include "text.h"
 
 enum step_kind {
@@ -20,9 +21,12 @@ enum step_kind {
 	STEP_ENTER,    /* nothing: enters the pod's namespace */
 	STEP_INDEX,    /* a device's name: its index is the value for patches */
 	STEP_SYSCTL,   /* a path NUL a value: written; a failure does not end the errand */
+	STEP_EXEC,     /* an order (exec.h): another plugin is run; how it ended and what it wrote to stdout are the step's bytes */
 };
 
 struct errand {
+	char **env;     /* ours */
+	int home;       /* where we came from; -1 until left */
 	int netns;      /* -1 until opened */
 	int netlink[2]; /* at home, in the pod; -1 until needed */
 	uint32_t value;
@@ -115,6 +119,13 @@ static long step_sysctl(const char *path, size_t length)
 	return n < 0 ? n : 0;
 }
 
+static long step_enter(struct errand *e)
+{
+	if (e->home < 0)
+		e->home = (int)sys_open("/proc/self/ns/net", O_RDONLY, 0);
+	return e->home < 0 ? e->home : sys_setns(e->netns, CLONE_NEWNET);
+}
+
 static long do_step(struct errand *e, enum step_kind kind, int in_pod, char *bytes, size_t length)
 {
 	switch (kind) {
@@ -127,19 +138,22 @@ static long do_step(struct errand *e, enum step_kind kind, int in_pod, char *byt
 	case STEP_NETLINK:
 		return step_netlink(e, &e->netlink[in_pod], bytes, length);
 	case STEP_ENTER:
-		return sys_setns(e->netns, CLONE_NEWNET);
+		return step_enter(e);
 	case STEP_INDEX:
 		return step_index(e, bytes, length);
 	case STEP_SYSCTL:
 		return step_sysctl(bytes, length);
+	case STEP_EXEC:
+		return run_plugin(bytes, length, e->env, e->answer, &e->length, e->size);
 	}
 	return -EPROTO;
 }
 
-/* Does the steps in `program` (which must have a byte to spare at its end) and writes what came of them to `answer`; its length. */
-static size_t run_errand(char *program, size_t length, char *answer, size_t size)
+/* Does the steps in `program` (which must have a byte to spare at its end) and writes what came of them to `answer`; its length.
+ * We are where we were when it ends. */
+static size_t run_errand(char *program, size_t length, char **env, char *answer, size_t size)
 {
-	struct errand e = { .netns = -1, .netlink = { -1, -1 }, .answer = answer, .size = size };
+	struct errand e = { .env = env, .home = -1, .netns = -1, .netlink = { -1, -1 }, .answer = answer, .size = size };
 	for (size_t at = 0; length - at >= 8;) {
 		enum step_kind kind = (enum step_kind)program[at];
 		size_t patches = (size_t)(unsigned char)program[at + 2] << 8 | (unsigned char)program[at + 3];
@@ -171,6 +185,10 @@ static size_t run_errand(char *program, size_t length, char *answer, size_t size
 			sys_close(e.netlink[i]);
 	if (e.netns >= 0)
 		sys_close(e.netns);
+	if (e.home >= 0) {
+		sys_setns(e.home, CLONE_NEWNET);
+		sys_close(e.home);
+	}
 	return e.length;
 }
 

@@ -1,4 +1,4 @@
-/* Small words for NUL-terminated texts, for building one in a buffer of fixed size, and for integers on the wire. */
+/* Small words for NUL-terminated texts, for building one in a buffer of fixed size, for integers on the wire, for whole reads and writes. */
 #ifndef TWILL_TEXT_H
 #define TWILL_TEXT_H
 
@@ -84,6 +84,38 @@ static void put32(char *at, uint32_t n)
 {
 	for (int i = 0; i < 4; i++)
 		at[i] = (char)(n >> (24 - 8 * i));
+}
+
+/* Whole texts in and out. */
+
+static int write_all(int fd, const char *from, size_t length)
+{
+	while (length > 0) {
+		long n = sys_write(fd, from, length);
+		if (n == -EINTR)
+			continue;
+		if (n <= 0)
+			return -1;
+		from += n, length -= (size_t)n;
+	}
+	return 0;
+}
+
+/* Reads until `length` bytes or the end; returns how many, or -errno. */
+static long read_all(int fd, char *to, size_t length)
+{
+	size_t have = 0;
+	while (have < length) {
+		long n = sys_read(fd, to + have, length - have);
+		if (n == -EINTR)
+			continue;
+		if (n < 0)
+			return n;
+		if (n == 0)
+			break;
+		have += (size_t)n;
+	}
+	return (long)have;
 }
 
 #endif

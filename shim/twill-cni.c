@@ -21,11 +21,10 @@
 #endif
 
 enum {
-	PROTOCOL = 2,
+	PROTOCOL = 3,
 	CODE_ERRAND = 256,    /* of an answer that is none yet: above every exit status */
 	HEADER = 20,          /* magic, protocol, code, length */
-	FRAME_MAX = 1 << 20,  /* of a request and of an answer */
-	REPORT_MAX = 1 << 16, /* of what came of an errand */
+	FRAME_MAX = 1 << 20,  /* of a request, an errand, a report and an answer */
 	NAME_MAX = 255,       /* of a file */
 	PATH_MAX = 512,
 };
@@ -41,37 +40,7 @@ static const char magic[8] = { 'T', 'W', 'I', 'L', 'L', 'C', 'N', 'I' };
 static const char *socket_path; /* set in start(): no initialised data, so no page of it in the file */
 static char frame[FRAME_MAX];
 
-/* ---- input and output ---------------------------------------------------------------------------------------------- */
-
-static int write_all(int fd, const char *from, size_t length)
-{
-	while (length > 0) {
-		long n = sys_write(fd, from, length);
-		if (n == -EINTR)
-			continue;
-		if (n <= 0)
-			return -1;
-		from += n, length -= (size_t)n;
-	}
-	return 0;
-}
-
-/* Reads until `length` bytes or the end; returns how many, or -errno. */
-static long read_all(int fd, char *to, size_t length)
-{
-	size_t have = 0;
-	while (have < length) {
-		long n = sys_read(fd, to + have, length - have);
-		if (n == -EINTR)
-			continue;
-		if (n < 0)
-			return n;
-		if (n == 0)
-			break;
-		have += (size_t)n;
-	}
-	return (long)have;
-}
+/* ---- failure -------------------------------------------------------------------------------------------------------- */
 
 /* A CNI error result in the form the reference plugins print; `a` and `b` follow each other. */
 static __attribute__((noreturn)) void fail(unsigned code, const char *a, const char *subject, const char *b)
@@ -190,9 +159,9 @@ static long read_answer(int fd, char *answer)
 
 /* Sends the request, runs the errands that come back, prints the answer and exits. Returns only if the agent went away
  * without an answer. */
-static void ask(int fd, const struct request *request)
+static void ask(int fd, const struct request *request, char **env)
 {
-	static char answer[FRAME_MAX + 1], report[REPORT_MAX];
+	static char answer[FRAME_MAX + 1], report[FRAME_MAX];
 	if (send_all(fd, frame, request->length) < 0)
 		return;
 	for (;;) {
@@ -204,7 +173,7 @@ static void ask(int fd, const struct request *request)
 				sys_exit(1);
 			sys_exit((int)get32(answer + 12));
 		}
-		size_t did = HEADER + run_errand(answer + HEADER, (size_t)length, report + HEADER, sizeof report - HEADER);
+		size_t did = HEADER + run_errand(answer + HEADER, (size_t)length, env, report + HEADER, sizeof report - HEADER);
 		put_header(report, CODE_ERRAND, did);
 		if (send_all(fd, report, did) < 0)
 			return;
@@ -295,7 +264,7 @@ static int queue_delete(const struct request *request, struct text *path)
 }
 
 /* DEL with no agent. The agent may have come up while the file was being written, too late to find it: hence the second try. */
-static __attribute__((noreturn)) void delete_later(const struct request *request)
+static __attribute__((noreturn)) void delete_later(const struct request *request, char **env)
 {
 	char buffer[PATH_MAX];
 	struct text path = { buffer, 0, sizeof buffer, 0 };
@@ -309,7 +278,7 @@ static __attribute__((noreturn)) void delete_later(const struct request *request
 	int fd = connect_agent();
 	if (fd >= 0) {
 		sys_unlink(buffer);
-		ask(fd, request);
+		ask(fd, request, env);
 		if (queue_delete(request, &(struct text){ buffer, 0, sizeof buffer, 0 }) < 0)
 			fail(11, "the Twill agent went away during DEL: ", request->container, "");
 	}
@@ -365,9 +334,9 @@ __attribute__((used, noreturn)) void start(long *stack)
 		add_alone(&request);
 	int fd = connect_agent();
 	if (fd >= 0)
-		ask(fd, &request);
+		ask(fd, &request, env);
 	if (same(command, "DEL"))
-		delete_later(&request);
+		delete_later(&request, env);
 	if (fd >= 0)
 		fail(11, "the Twill agent at ", socket_path, " went away before it answered: try again");
 	fail(same(command, "STATUS") ? 50 : 11, "no Twill agent listens at ", socket_path,

@@ -12,7 +12,7 @@ const rooms: Record<string, readonly string[]> = {
   plan: ['base', 'net', 'model', 'config'],
   cluster: ['base', 'net', 'model', 'config'],
   kernel: ['base', 'net', 'model', 'wire'],
-  cni: ['base', 'net', 'model', 'plan'],
+  cni: ['base', 'net', 'model', 'wire', 'plan'],
   daemon: ['base', 'net', 'model', 'config', 'wire', 'cluster', 'plan', 'kernel', 'cni'],
   cli: ['base', 'net', 'model', 'config', 'wire', 'cluster', 'plan', 'kernel', 'cni'],
   web: ['model'],

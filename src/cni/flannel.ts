@@ -6,7 +6,7 @@
  */
 import { mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { type JsonObject, list, object, struct, text } from '#cni/decode.ts'
-import { CniError, cniCode, unsupported } from '#cni/failure.ts'
+import { CniError, cniCode } from '#cni/failure.ts'
 import { goJson, parseJson, sortKeys } from '#cni/json.ts'
 import type { CniCall } from '#cni/request.ts'
 import { parseSubnetEnv, type SubnetEnv } from '#cni/subnet-env.ts'
@@ -87,10 +87,8 @@ export function fallbackConf(call: Pick<CniCall, 'network'>, conf: FlannelConf):
   return { type: 'bridge', ...conf.delegate, name: call.network, ipam: { type: 'host-local', ...conf.ipam } }
 }
 
-/** Delegates that run inside the agent. */
-export function requireOurDelegate(delegate: JsonObject): void {
-  if (delegate.type !== 'bridge') throw unsupported('delegate.type', delegate.type, 'this agent serves the delegate "bridge"')
-}
+/** The type of a delegate that is another maker's; bridge runs inside the agent. */
+export const otherDelegate = ({ type }: JsonObject): string | undefined => (type === 'bridge' ? undefined : String(type))
 
 const scratchPath = (dataDir: string, containerId: string): string => `${dataDir}/${containerId}`
 

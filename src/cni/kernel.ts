@@ -23,6 +23,6 @@ export type RemoveReferenceRules = (key: {
 export interface Caller {
   /** Aborts when no one waits any more. */
   readonly gone: AbortSignal
-  /** The shim, which can wire up a pod itself while it waits; absent for a request out of the delete queue. */
+  /** The shim, which can wire up a pod itself and run other plugins while it waits; absent for a request out of the delete queue. */
   readonly courier?: Courier
 }

@@ -17,8 +17,10 @@ import { type BridgeConf, displaced, parseBridgeConf } from '#cni/bridge.ts'
 import { checkAttached } from '#cni/check.ts'
 import type { JsonObject } from '#cni/decode.ts'
 import { CniError, cniCode, unsupported } from '#cni/failure.ts'
-import { type IpamConf, ipamDataDir, parseIpam, parseResolvConf } from '#cni/ipam.ts'
+import { ipamDataDir, parseIpam, parseResolvConf } from '#cni/ipam.ts'
 import type { Caller, PodKernel } from '#cni/kernel.ts'
+import { type Given, givenByOther, otherIpam } from '#cni/other-ipam.ts'
+import { callOther } from '#cni/others.ts'
 import { type CniCall, parseArgs } from '#cni/request.ts'
 import { type CniResult, passedOn, type ResultRoute } from '#cni/result.ts'
 import { AddressStore, type Held, type Owner, type Reservation, type TakeLock } from '#cni/store.ts'
@@ -41,7 +43,13 @@ export interface NetworkOptions {
 }
 
 /** The part of a call that names the interface. */
-type Target = Pick<CniCall, 'network' | 'containerId' | 'ifname' | 'netns' | 'args' | 'version'>
+type Target = Pick<CniCall, 'network' | 'containerId' | 'ifname' | 'netns' | 'args' | 'version' | 'path' | 'depth'>
+
+/** Where an attachment goes, and its addresses' files. */
+interface Place {
+  readonly bridge: BridgeConf
+  readonly dataDir: string
+}
 
 export class Network {
   readonly #o: NetworkOptions
@@ -96,22 +104,47 @@ export class Network {
    * @param meanwhile  Something else that must be done, or the ADD fails: while the kernel works there is time for it. */
   async add(target: Target, conf: JsonObject, caller: Caller, meanwhile = () => {}): Promise<CniResult> {
     const bridge = parseBridgeConf(conf, target.args)
-    const ipam = bridge.layer3 ? parseIpam(conf, bridge.ipam, target.args, this.#o.dataDir) : this.#noIpam
-    const ipamDns = resolvConfOf(ipam.resolvConf)
+    const other = otherIpam(bridge.ipam)
+    const ipam = bridge.layer3 && other === undefined ? parseIpam(conf, bridge.ipam, target.args, this.#o.dataDir) : undefined
+    const ipamDns = resolvConfOf(ipam?.resolvConf)
     requireNetns(target.netns)
     const old = this.#o.attachments.get(target)
     if (old) await this.#takeBack(old)
+    const place: Place = { bridge, dataDir: ipam?.dataDir ?? this.#o.dataDir }
+    if (other === undefined) {
+      const held = ipam ? await this.#store(ipam.dataDir, target.network).hold(ipam, target) : nothingHeld
+      const { routes } = passedOn({ interfaces: [], ips: held.reservations, routes: ipam?.routes ?? [], dns: {} }, target.version)
+      return this.#wire(target, place, held, { reservations: held.reservations, routes, dns: ipamDns }, caller, meanwhile)
+    }
+    try {
+      if (old) await callOther(target, caller, other, 'DEL', conf)
+      const given = await givenByOther(target, caller, other, conf, bridge)
+      return await this.#wire(target, place, nothingHeld, given, caller, meanwhile)
+    } catch (error) {
+      await callOther(target, caller, other, 'DEL', conf).catch((why: unknown) => {
+        this.#o.log.warn(
+          { containerId: target.containerId, ipam: other, err: messageOf(why) },
+          'an ADD failed, and its addresses were not given back',
+        )
+      })
+      throw error
+    }
+  }
 
-    const held = bridge.layer3 ? await this.#store(ipam.dataDir, target.network).hold(ipam, target) : nothingHeld
-    const { reservations } = held
+  /** The rest of ADD: addresses are chosen, not yet written. */
+  async #wire(
+    target: Target,
+    { bridge, dataDir }: Place,
+    held: Held,
+    { reservations, routes: given, dns }: Given,
+    caller: Caller,
+    meanwhile: () => void,
+  ): Promise<CniResult> {
     let entry: Entry
     let routes: readonly ResultRoute[]
     try {
-      const given = bridge.layer3
-        ? passedOn({ interfaces: [], ips: reservations, routes: ipam.routes, dns: {} }, target.version).routes
-        : []
       routes = bridge.isDefaultGateway ? withDefaults(given, reservations) : given
-      entry = { attachment: this.#plan(target, bridge, reservations, routes), dataDir: ipam.dataDir }
+      entry = { attachment: this.#plan(target, bridge, reservations, routes), dataDir }
       this.#o.attachments.begin(entry)
       await this.#ensureBridge(entry.attachment, { force: bridge.forceAddress })
       await this.#ensureMasquerade([entry.attachment])
@@ -128,7 +161,7 @@ export class Network {
       }
     } catch (error) {
       held.end()
-      await this.#forget(target, ipam.dataDir)
+      await this.#forget(target, dataDir)
       throw error
     }
     try {
@@ -138,7 +171,7 @@ export class Network {
       await this.#takeBack(entry)
       throw error
     }
-    return this.#result(entry.attachment, reservations, routes, Object.keys(bridge.dns).length > 0 ? bridge.dns : ipamDns)
+    return this.#result(entry.attachment, reservations, routes, Object.keys(bridge.dns).length > 0 ? bridge.dns : dns)
   }
 
   /** True if the interface is one of ours. */
@@ -181,7 +214,7 @@ export class Network {
   async check(target: Target, conf: JsonObject, prev: () => CniResult): Promise<void> {
     const bridge = parseBridgeConf(conf, target.args)
     requireNetns(target.netns)
-    if (bridge.layer3) await this.requireReserved(target, bridge.ipam)
+    if (bridge.layer3 && otherIpam(bridge.ipam) === undefined) await this.requireReserved(target, bridge.ipam)
     const result = prev()
     const [node, pod] = await Promise.all([this.#o.kernel.host(), this.#o.kernel.host(target.netns)])
     const { ifname, netns } = target
@@ -311,7 +344,9 @@ export class Network {
       mtu: conf.mtu,
       host: { name: this.#hostName(target), mac: randomMac(this.#o.clock.random) },
       pod: { mac: conf.mac ?? this.#podMac(got), addresses: got.map((one) => one.address) },
-      gateways: conf.isGateway ? got.map((one) => `${one.gateway}/${prefixOf(one.address)}`) : [],
+      gateways: conf.isGateway
+        ? got.flatMap(({ address, gateway }) => (gateway === undefined ? [] : [`${gateway}/${prefixOf(address)}`]))
+        : [],
       routes: podRoutes(routes, got, target.ifname),
     }
   }
@@ -336,15 +371,10 @@ export class Network {
         { name: a.host.name, mac: a.host.mac },
         { name: a.ifname, mac: a.pod.mac, sandbox: a.netns },
       ],
-      ips: reservations.map(({ address, gateway }) => ({ interface: 2, address, gateway })),
+      ips: reservations.map(({ address, gateway }) => ({ interface: 2, address, ...(gateway === undefined ? {} : { gateway }) })),
       routes,
       dns,
     }
-  }
-
-  /** A bridge that only switches gives no address. */
-  get #noIpam(): IpamConf {
-    return { dataDir: this.#o.dataDir, sets: [], requested: [], routes: [] }
   }
 
   #store(dataDir: string, network: string): AddressStore {
@@ -364,6 +394,7 @@ export const isAmong = (one: Owner, all: readonly Owner[]): boolean =>
 function withDefaults(routes: readonly ResultRoute[], got: readonly Reservation[]): ResultRoute[] {
   const all = [...routes]
   for (const { gateway } of got) {
+    if (gateway === undefined) continue
     const dst = familyOf(gateway) === 4 ? '0.0.0.0/0' : '::/0'
     if (!all.some((route) => route.dst === dst && route.gw !== undefined)) all.push({ dst, gw: gateway })
   }
@@ -387,7 +418,7 @@ function podRoute({ dst, gw, priority, table, scope }: ResultRoute, got: readonl
   if (table !== undefined && table !== 254) throw unsupported('ipam.routes.table', table, 'routes of pods are in their main table (254)')
   if (scope !== undefined && scope !== 0 && scope !== 253)
     throw unsupported('ipam.routes.scope', scope, 'a route of a pod has scope 0 or 253')
-  const via = gw ?? got.map(({ gateway }) => gateway).find((ip) => familyOf(ip) === familyOf(dst))
+  const via = gw ?? got.map(({ gateway }) => gateway).find((ip) => ip !== undefined && familyOf(ip) === familyOf(dst))
   return {
     dst,
     ...(via === undefined ? {} : { via }),

@@ -1,6 +1,6 @@
 /**
  * One plugin call, answered: which name does what for which command. The runtime drives the chain (lo; flannel, portmap);
- * flannel → bridge → host-local is in here.
+ * flannel → bridge → host-local is in here; what is another maker's is run for us (others.ts).
  * @module
  */
 import { existsSync } from 'node:fs'
@@ -13,14 +13,16 @@ import {
   fallbackConf,
   loadScratch,
   loadSubnetEnv,
+  otherDelegate,
   parseFlannelConf,
   removeScratch,
-  requireOurDelegate,
   saveScratch,
 } from '#cni/flannel.ts'
 import type { HostPorts } from '#cni/hostports.ts'
 import type { Caller, PodKernel, RemoveReferenceRules } from '#cni/kernel.ts'
 import { demand, isAmong, type Network, netnsProblem, podNameOf, requireNetns } from '#cni/network.ts'
+import { otherIpam, parseOtherResult } from '#cni/other-ipam.ts'
+import { callOther } from '#cni/others.ts'
 import { checkPorts, mapPorts } from '#cni/portmap.ts'
 import type { CniCall } from '#cni/request.ts'
 import { type CniResult, parseResult, printResult } from '#cni/result.ts'
@@ -42,16 +44,16 @@ export async function callPlugin(call: CniCall, context: PluginContext, caller: 
     case 'ADD':
       return printResult(await plugin.add(call, context, caller), call.version)
     case 'DEL':
-      await plugin.del?.(call, context)
+      await plugin.del?.(call, context, caller)
       return ''
     case 'CHECK':
-      await plugin.check?.(call, context)
+      await plugin.check?.(call, context, caller)
       return ''
     case 'STATUS':
-      plugin.status?.(call, context)
+      await plugin.status?.(call, context, caller)
       return ''
     case 'GC':
-      await collect(call, plugin, context)
+      await collect(call, plugin, context, caller)
       return ''
     default:
       throw new CniError(cniCode.invalidEnvironment, `unknown CNI_COMMAND: ${call.command}`)
@@ -60,21 +62,21 @@ export async function callPlugin(call: CniCall, context: PluginContext, caller: 
 
 interface Plugin {
   add(call: CniCall, context: PluginContext, caller: Caller): Promise<CniResult>
-  del?(call: CniCall, context: PluginContext): Promise<void>
-  check?(call: CniCall, context: PluginContext): Promise<void>
+  del?(call: CniCall, context: PluginContext, caller: Caller): Promise<void>
+  check?(call: CniCall, context: PluginContext, caller: Caller): Promise<void>
   /** @throws {CniError} 50 while ADD could not be served. */
-  status?(call: CniCall, context: PluginContext): void
+  status?(call: CniCall, context: PluginContext, caller: Caller): Promise<void>
   /** Takes back what is not `valid`. */
-  gc?(call: CniCall, context: PluginContext, valid: readonly Owner[]): Promise<void>
+  gc?(call: CniCall, context: PluginContext, valid: readonly Owner[], caller: Caller): Promise<void>
 }
 
 const readValid = struct({ 'cni.dev/valid-attachments': list(struct({ containerID: text, ifname: text })) })
 
 /** An absent list says nothing and nothing goes; an empty one says that nothing is valid. */
-async function collect(call: CniCall, plugin: Plugin, context: PluginContext): Promise<void> {
+async function collect(call: CniCall, plugin: Plugin, context: PluginContext, caller: Caller): Promise<void> {
   const listed = readValid(call.conf, 'NetConf')['cni.dev/valid-attachments']
   const valid = listed?.map(({ containerID, ifname }) => ({ containerId: containerID ?? '', ifname: ifname ?? '' }))
-  if (valid) await plugin.gc?.(call, context, valid)
+  if (valid) await plugin.gc?.(call, context, valid, caller)
 }
 
 const flannel: Plugin = {
@@ -82,56 +84,107 @@ const flannel: Plugin = {
     const conf = parseFlannelConf(call.conf, paths)
     const content = delegateConf(call, conf, loadSubnetEnv(conf.subnetFile))
     const delegate = JSON.parse(content) as JsonObject
-    requireOurDelegate(delegate)
+    const save = (): void => saveScratch(conf.dataDir, call.containerId, content)
+    const other = otherDelegate(delegate)
     try {
-      return await network.add(call, delegate, caller, () => saveScratch(conf.dataDir, call.containerId, content))
+      return await (other === undefined ? network.add(call, delegate, caller, save) : addByOther(call, caller, other, delegate, save))
     } catch (error) {
       removeScratch(conf.dataDir, call.containerId)
       throw error
     }
   },
-  async del(call, context) {
-    const { flannel: paths } = context
-    const conf = parseFlannelConf(call.conf, paths)
+  async del(call, context, caller) {
+    const conf = parseFlannelConf(call.conf, context.flannel)
     const delegate = loadScratch(conf.dataDir, call.containerId) ?? fallbackConf(call, conf)
-    requireOurDelegate(delegate)
-    await detach(call, ipamOf(delegate), context)
+    const other = otherDelegate(delegate)
+    if (other === undefined) await detach(call, delegate, context, caller)
+    else await callOther(call, caller, other, 'DEL', delegate)
     removeScratch(conf.dataDir, call.containerId)
   },
-  check(call, { network, flannel: paths }) {
-    const conf = parseFlannelConf(call.conf, paths)
+  async check(call, context, caller) {
+    const conf = parseFlannelConf(call.conf, context.flannel)
     const delegate = loadScratch(conf.dataDir, call.containerId) ?? fallbackConf(call, conf)
-    return network.check(call, delegate, () => requirePrevResult(call))
+    await checkDelegate(call, context, caller, { ...delegate, prevResult: call.conf.prevResult })
   },
-  status(call, { flannel: paths }) {
-    const { subnetFile } = parseFlannelConf(call.conf, paths)
+  async status(call, { flannel: paths }, caller) {
+    const conf = parseFlannelConf(call.conf, paths)
+    let delegate: JsonObject
     try {
-      loadSubnetEnv(subnetFile)
+      delegate = JSON.parse(delegateConf(call, conf, loadSubnetEnv(conf.subnetFile))) as JsonObject
     } catch (error) {
       throw error instanceof CniError ? new CniError(cniCode.notAvailable, error.message, error.details) : error
     }
+    const other = otherDelegate(delegate)
+    if (other === undefined) await askIpam(call, caller, 'STATUS', delegate)
+    else await callOther(call, caller, other, 'STATUS', delegate)
   },
-  async gc(call, { network, hostPorts, flannel: paths }, valid) {
+  async gc(call, { network, hostPorts, flannel: paths }, valid, caller) {
     const conf = parseFlannelConf(call.conf, paths)
-    await network.collect(call.network, ipamOf(fallbackConf(call, conf)), valid, (a) => hostPorts.remove(a))
+    const delegate = { ...fallbackConf(call, conf), cniVersion: call.version, ...attachmentsIn(call.conf) }
+    await network.collect(call.network, ipamOf(delegate), valid, (a) => hostPorts.remove(a))
+    const other = otherDelegate(delegate)
+    if (other === undefined) await askIpam(call, caller, 'GC', delegate)
+    else await callOther(call, caller, other, 'GC', delegate)
     for (const { containerId, delegate } of allScratch(conf.dataDir)) {
       if (delegate?.name === call.network && valid.every((one) => one.containerId !== containerId)) removeScratch(conf.dataDir, containerId)
     }
   },
 }
 
+/** ADD by a delegate that is not ours: its configuration is kept before it begins, and DEL follows if it fails or no one waits any more. */
+async function addByOther(call: CniCall, caller: Caller, type: string, delegate: JsonObject, save: () => void): Promise<CniResult> {
+  save()
+  try {
+    const result = parseOtherResult(await callOther(call, caller, type, 'ADD', delegate), call.version)
+    if (caller.gone.aborted) throw new CniError(cniCode.tryAgainLater, 'the runtime went away during ADD')
+    return result
+  } catch (error) {
+    await callOther(call, caller, type, 'DEL', delegate).catch(() => {}) // the runtime hears why ADD failed, and sends a DEL of its own
+    throw error
+  }
+}
+
+function checkDelegate(call: CniCall, context: PluginContext, caller: Caller, delegate: JsonObject): Promise<unknown> {
+  const other = otherDelegate(delegate)
+  return other === undefined ? checkBridge(call, context, caller, delegate) : callOther(call, caller, other, 'CHECK', delegate)
+}
+
+const attachmentsIn = (conf: JsonObject): JsonObject =>
+  Object.fromEntries(Object.entries(conf).filter(([key]) => key.startsWith('cni.dev/')))
+
 const bridge: Plugin = {
   add: (call, { network }, caller) => network.add(call, call.conf, caller),
-  del: (call, context) => detach(call, ipamOf(call.conf), context),
-  check: (call, { network }) => network.check(call, call.conf, () => requirePrevResult(call)),
-  gc: (call, { network, hostPorts }, valid) => network.collect(call.network, ipamOf(call.conf), valid, (a) => hostPorts.remove(a)),
+  del: (call, context, caller) => detach(call, call.conf, context, caller),
+  check: (call, context, caller) => checkBridge(call, context, caller, call.conf),
+  status: (call, _, caller) => askIpam(call, caller, 'STATUS', call.conf),
+  async gc(call, { network, hostPorts }, valid, caller) {
+    await network.collect(call.network, ipamOf(call.conf), valid, (a) => hostPorts.remove(a))
+    await askIpam(call, caller, 'GC', call.conf)
+  },
+}
+
+async function checkBridge(call: CniCall, { network }: PluginContext, caller: Caller, conf: JsonObject): Promise<void> {
+  await askIpam(call, caller, 'CHECK', conf)
+  await network.check(call, conf, () => requirePrevResult(call))
+}
+
+/** What is left for the address manager of a bridge's `conf`, if it is not ours. */
+async function askIpam(call: CniCall, caller: Caller, command: CniCall['command'], conf: JsonObject): Promise<void> {
+  const other = otherIpam(ipamOf(conf))
+  if (other !== undefined) await callOther(call, caller, other, command, conf)
 }
 
 /** The interface goes, and what leads there: a runtime that does not name a pod's ports again at DEL never asks portmap for it. */
-async function detach(call: CniCall, ipam: JsonObject, { network, hostPorts, removeReferenceRules }: PluginContext): Promise<void> {
+async function detach(
+  call: CniCall,
+  conf: JsonObject,
+  { network, hostPorts, removeReferenceRules }: PluginContext,
+  caller: Caller,
+): Promise<void> {
   await hostPorts.remove(call)
   if (!network.has(call)) await removeReferenceRules(call)
-  await network.del(call, ipam)
+  await network.del(call, ipamOf(conf))
+  await askIpam(call, caller, 'DEL', conf)
 }
 
 const hostLocal: Plugin = {

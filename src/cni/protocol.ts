@@ -6,7 +6,7 @@
  *
  * Request: code 0; the bytes are NUL-terminated texts `NAME=value` (PLUGIN, then every CNI_* variable), an empty text, then
  * stdin as it came. Answer: code is the exit status, the bytes go to stdout. Errand: code 256, either
- * way; the bytes are steps to carry out and what came of them (shim/errand.h). At most 1 MiB either way. A request that is
+ * way; the bytes are steps to carry out and what came of them (src/wire/errand.ts). At most 1 MiB either way. A request that is
  * closed before its answer has no one waiting any more: its ADD is undone. Files in the delete queue are requests.
  *
  * The 20-byte header never changes; `protocol` does with the meaning of the rest, and either side refuses another number.
@@ -14,7 +14,7 @@
  */
 import type { CniAnswer } from '#model/pod.ts'
 
-export const PROTOCOL = 2
+export const PROTOCOL = 3
 export const HEADER_BYTES = 20
 export const MAX_FRAME_BYTES = 1 << 20
 const CODE_ERRAND = 256

@@ -6,6 +6,7 @@
 import { type JsonObject, object, struct, text } from '#cni/decode.ts'
 import { CniError, cniCode } from '#cni/failure.ts'
 import { parseJson } from '#cni/json.ts'
+import { DEPTH } from '#cni/others.ts'
 import type { RawRequest } from '#cni/protocol.ts'
 import { type CniVersion, compareVersions, since, supportedVersions } from '#cni/version.ts'
 import type { CniRequest } from '#model/pod.ts'
@@ -15,6 +16,8 @@ export interface CniCall extends CniRequest {
   readonly version: CniVersion
   readonly network: string
   readonly conf: JsonObject
+  /** How many plugins called each other through us to get here. */
+  readonly depth: number
 }
 
 const commands = ['ADD', 'DEL', 'CHECK', 'STATUS', 'GC'] as const
@@ -65,6 +68,7 @@ export function parseRequest(raw: RawRequest): CniCall {
     version: knownVersion(version),
     network,
     conf,
+    depth: Number(env(DEPTH)) || 0,
   }
 }
 

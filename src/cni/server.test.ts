@@ -455,7 +455,7 @@ test('requests that are none', async (t) => {
   const server = await bench(t).start()
   const skewed = frameOf('ADD', 'abc', stock)
   skewed.writeUInt32BE(7, 8)
-  assert.match(failure(await send(server, skewed)).msg, /speaks protocol 7, this agent 2/)
+  assert.match(failure(await send(server, skewed)).msg, /speaks protocol 7, this agent 3/)
   const huge = frameOf('ADD', 'abc', stock)
   huge.writeUInt32BE(1 << 24, 16)
   assert.match(failure(await send(server, huge)).msg, /16777236 bytes, allowed are 1048576/)

@@ -166,10 +166,12 @@ async function answerRequest(
   }
   try {
     const call = parseRequest(request)
-    const stdout = await turns.run(`${call.containerId}/${call.ifname}`, () => {
+    const carryOut = (): Promise<string> => {
       if (call.command === 'ADD' && caller.gone.aborted) throw new CniError(cniCode.tryAgainLater, 'the runtime went away before ADD began')
       return callPlugin(call, context, caller)
-    })
+    }
+    // A plugin that we have run calls us again: its turn is part of the one that waits for it.
+    const stdout = await (call.depth > 0 ? carryOut() : turns.run(`${call.containerId}/${call.ifname}`, carryOut))
     log.info({ ...about, ifname: call.ifname, ms: Math.round((clock.now() - began) * 10) / 10 }, 'CNI request done')
     return { exit: 0, stdout }
   } catch (error) {

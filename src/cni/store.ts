@@ -35,10 +35,10 @@ export interface Owner {
   readonly ifname: string
 }
 
-/** An address with the prefix of its subnet, and the gateway of its range. */
+/** An address with the prefix of its subnet, and the gateway of its range (another maker's plugin may name none). */
 export interface Reservation {
   readonly address: string
-  readonly gateway: string
+  readonly gateway?: string
 }
 
 /** Addresses chosen, and kept from everyone else until the end. */

@@ -1,6 +1,6 @@
 /**
  * An errand: the ops that wire up one pod, written down as steps that another process carries out in one go (the CNI shim,
- * which a runtime waits for anyway), and its report judged. Steps and report are described in shim/errand.h.
+ * which a runtime waits for anyway), and its report judged. Steps and report as bytes: src/wire/errand.ts.
  *
  * Only the usual case is written down: a pair is made, then everything else is put, first in the agent's own namespace, then
  * in the pod's. Whatever else comes, or goes wrong on the way, is the writer's: what is put twice stays what it is.
@@ -10,24 +10,12 @@ import { readlinkSync } from 'node:fs'
 import { devicesOf, encodeOp, isRouteSide } from '#kernel/encode.ts'
 import { claimPort } from '#kernel/socket.ts'
 import type { Op, SysctlItem } from '#model/kernel.ts'
+import { be32, decodeReport, encodeProgram, STEP, type Step } from '#wire/errand.ts'
 import { concat, encodeRequests, type Request } from '#wire/netlink.ts'
 import { setIpv4Conf } from '#wire/rtnetlink/link.ts'
 
-const STEP = { home: 1, netns: 2, netlink: 3, enter: 4, index: 5, sysctl: 6 } as const
-
-interface Step {
-  readonly kind: (typeof STEP)[keyof typeof STEP]
-  readonly bytes: Uint8Array
-  /** Of messages: they go to the pod's namespace. */
-  readonly inPod?: boolean
-  /** Where in `bytes` the shim writes what it alone knows. */
-  readonly patches?: readonly number[]
-}
-
 /** Stands in messages for what only the shim knows: a descriptor, or the index of the pod's device. No real one is so large. */
 const UNKNOWN = 0x7ffffff1
-const STEP_HEADER = 8
-const RESULT_HEADER = 8
 /** Port ids of errands' sockets: above every process id, below those that the kernel chooses itself (negative). */
 const FIRST_PORT = 0x54570000
 const PORT_BYTES = 4
@@ -76,7 +64,7 @@ export function errandOf(ops: readonly Op[], index: (name: string) => number | u
     )
   }
   const list = steps.end()
-  return list && { program: concat(...list.map(encodeStep)), left, done: (report) => allDone(report, list) }
+  return list && { program: encodeProgram(list), left, done: (report) => allDone(report, list) }
 }
 
 /** All namespaces' directories of one name lie in one hash chain of the kernel (fs/proc/proc_sysctl.c), so that a first look into
@@ -151,31 +139,12 @@ function netlinkStep(batch: readonly Request[], inPod: boolean): Step & { patche
   return { kind: STEP.netlink, inPod, bytes: concat(be32(port), messages), patches }
 }
 
-function encodeStep({ kind, inPod, bytes, patches = [] }: Step): Uint8Array {
-  const head = Buffer.alloc(STEP_HEADER)
-  head.writeUInt8(kind, 0)
-  head.writeUInt8(inPod ? 1 : 0, 1)
-  head.writeUInt16BE(patches.length, 2)
-  head.writeUInt32BE(bytes.length, 4)
-  return concat(head, ...patches.map(be32), bytes)
-}
-
 function allDone(report: Uint8Array, steps: readonly Step[]): boolean {
-  const view = new DataView(report.buffer, report.byteOffset, report.byteLength)
-  let at = 0
-  for (const { kind } of steps) {
-    if (report.length - at < RESULT_HEADER) return false
-    const errno = view.getUint32(at)
-    if (errno !== 0 && !(kind === STEP.sysctl && errno === ENOENT)) return false
-    at += RESULT_HEADER + view.getUint32(at + 4)
-  }
-  return at === report.length
+  const done = decodeReport(report)
+  return (
+    done?.length === steps.length &&
+    steps.every(({ kind }, i) => done[i]!.errno === 0 || (kind === STEP.sysctl && done[i]!.errno === ENOENT))
+  )
 }
 
 const text = (value: string): Uint8Array => Buffer.from(value)
-
-function be32(value: number): Uint8Array {
-  const bytes = Buffer.alloc(4)
-  bytes.writeUInt32BE(value)
-  return bytes
-}
