@@ -111,6 +111,18 @@ test('who undoes an op before it is acknowledged has not gone unseen', () => {
   assert.deepEqual(desired.pending(always), [])
 })
 
+test('a sysctl read while an op on it was under way may be older than the op: the op counts, and nothing was repaired', () => {
+  const desired = new Desired()
+  const sysctl = { kind: 'sysctl', path: 'net/ipv6/conf/cni0/accept_ra', value: '0' } as const
+  const flight = desired.depart()
+  desired.observe({ verb: 'put', item: { ...sysctl, value: '1' } })
+  desired.setOwner('bridge cni0', [sysctl])
+  desired.acknowledge([{ op: { verb: 'put', item: sysctl } }], flight)
+  assert.deepEqual(desired.pending(always), [])
+  desired.observe({ verb: 'put', item: { ...sysctl, value: '1' } })
+  assert.deepEqual(lines(desired.pending(always)), [`put ${show(sysctl)}`])
+})
+
 test('drift that no notification told is found by a dump', () => {
   const desired = new Desired()
   desired.setOwner('peer k8s-w2', a)

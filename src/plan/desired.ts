@@ -126,7 +126,8 @@ export class Desired {
   observe(change: Exclude<Change, { verb: 'overrun' }>): boolean {
     const { verb, item } = change
     const key = keyOf(item)
-    for (const told of this.#flights) told.add(key)
+    // A sysctl is not announced but read, by the clock: what is told of it may be older than an op under way.
+    if (item.kind !== 'sysctl') for (const told of this.#flights) told.add(key)
     const before = this.#actual.get(key)
     if (verb === 'put' ? before !== undefined && show(before) === show(item) : before === undefined) return false
     const wanted = this.#claims.get(key)?.[0]?.item
