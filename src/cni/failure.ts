@@ -35,9 +35,13 @@ export class CniError extends Error {
 export const unsupported = (key: string, value: unknown, instead: string): CniError =>
   new CniError(cniCode.unsupportedField, `unsupported field ${key}: ${JSON.stringify(value)}: ${instead}`)
 
+/** Letters of a message at most: it may quote the request, and ends in a pod's events. */
+const MOST = 4096
+const cut = (text: string): string => (text.length > MOST ? `${text.slice(0, MOST)}…` : text)
+
 /** Anything thrown, as the answer the runtime gets. */
 export function failureAnswer(error: unknown): CniAnswer {
   const code = error instanceof CniError ? error.code : cniCode.generic
   const details = error instanceof CniError ? error.details : error instanceof TwillError ? error.remedy : undefined
-  return { exit: 1, stdout: goJson({ code, msg: messageOf(error), ...(details === undefined ? {} : { details }) }, 4) }
+  return { exit: 1, stdout: goJson({ code, msg: cut(messageOf(error)), ...(details === undefined ? {} : { details: cut(details) }) }, 4) }
 }

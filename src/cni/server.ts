@@ -173,6 +173,7 @@ async function answerRequest(
     // A plugin that we have run calls us again: its turn is part of the one that waits for it.
     const stdout = await (call.depth > 0 ? carryOut() : turns.run(`${call.containerId}/${call.ifname}`, carryOut))
     log.info({ ...about, ifname: call.ifname, ms: Math.round((clock.now() - began) * 10) / 10 }, 'CNI request done')
+    if (Buffer.byteLength(stdout) > MAX_FRAME_BYTES - HEADER_BYTES) throw new CniError(cniCode.generic, 'the result is larger than 1 MiB')
     return { exit: 0, stdout }
   } catch (error) {
     const answer = failureAnswer(error)

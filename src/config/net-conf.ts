@@ -3,7 +3,7 @@
  * wins, `null` leaves the default, a wrong type is an error. All problems are reported at once, each with key, value and what is allowed.
  * @module
  */
-import { quoted } from '#base/printable.ts'
+import { printable, quoted } from '#base/printable.ts'
 import { configError } from '#config/errors.ts'
 import { canonicalNetwork, familyOf, parseCidr, specialIn } from '#net/ip.ts'
 
@@ -106,7 +106,7 @@ function parseObject(text: string, path: string): Json {
   try {
     value = JSON.parse(text)
   } catch (error) {
-    throw configError.ERR_NET_CONF({ path, problems: [`not JSON: ${(error as Error).message}`] }, error)
+    throw configError.ERR_NET_CONF({ path, problems: [`not JSON: ${printable((error as Error).message)}`] }, error)
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw configError.ERR_NET_CONF({ path, problems: [`found ${quoted(value)}, allowed is a JSON object`] })
