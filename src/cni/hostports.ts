@@ -41,12 +41,13 @@ export class HostPorts {
   /** Changes take turns: two pods may be after one port. */
   readonly #turns = new Turns(1)
 
-  /** Reads what is there. */
+  /** Reads what is there; torn files are no one's and removed. */
   static open(o: HostPortsOptions): HostPorts {
     mkdirSync(o.dir, { recursive: true, mode: 0o700 })
     sweepHalfWritten(o.dir)
     const hostPorts = new HostPorts(o)
     for (const entry of readEntries(o.dir)) hostPorts.#entries.set(nameOf(entry.ports), entry)
+    for (const name of wholeFiles(o.dir)) if (!hostPorts.#entries.has(name.slice(0, -'.json'.length))) rmSync(`${o.dir}/${name}`)
     return hostPorts
   }
 
@@ -110,18 +111,18 @@ export class HostPorts {
     }
   }
 
-  /** What the kernel would not let go stays ours: DEL fails, and comes again. */
+  /** What kernel or disk would not let go stays ours: DEL fails, and comes again. */
   async #remove(key: Key): Promise<boolean> {
     const entry = this.#entries.get(nameOf(key))
     if (!entry) return false
     this.#entries.delete(nameOf(key))
     try {
       await this.#apply()
+      rmSync(`${this.#o.dir}/${nameOf(key)}.json`, { force: true })
     } catch (error) {
       this.#entries.set(nameOf(key), entry)
       throw error
     }
-    rmSync(`${this.#o.dir}/${nameOf(key)}.json`, { force: true })
     return true
   }
 

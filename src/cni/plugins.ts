@@ -126,7 +126,8 @@ const flannel: Plugin = {
     if (other === undefined) await askIpam(call, caller, 'GC', delegate)
     else await callOther(call, caller, other, 'GC', delegate)
     for (const { containerId, delegate } of allScratch(conf.dataDir)) {
-      if (delegate?.name === call.network && valid.every((one) => one.containerId !== containerId)) removeScratch(conf.dataDir, containerId)
+      const ours = delegate === undefined || delegate.name === call.network // a torn one is of no use to anyone
+      if (ours && valid.every((one) => one.containerId !== containerId)) removeScratch(conf.dataDir, containerId)
     }
   },
 }

@@ -61,6 +61,10 @@ export class Rounds {
     return this.#n - 1
   }
 
+  get neighbor(): Running {
+    return this.#neighbor!
+  }
+
   pod(): Required<Pod> {
     const n = ++this.#pods
     return { id: `pod${n}`, netns: this.world.netns(), hostPort: 30_000 + (n % 2000) }

@@ -166,7 +166,7 @@ export class World {
   }
 
   #log(name: string): string {
-    return join(this.dir, `${name}.cuts`)
+    return `${join(this.#tools.dir, name)}.cuts`
   }
 
   /** What the agent wrote since its writes count, one line each. */
