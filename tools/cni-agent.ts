@@ -2,7 +2,7 @@
  * The CNI half of the agent alone, for tests and benches: the real server on the real kernel, without a cluster and without
  * repair. Serves in the network namespace it is started in.
  *
- *     node tools/cni-agent.ts DIR     DIR/run (socket, journal, queue), DIR/networks, DIR/flannel, DIR/subnet.env
+ *     node tools/cni-agent.ts DIR [NETWORK]     DIR/run (socket, journal, queue), DIR/networks, DIR/flannel, DIR/subnet.env
  *
  * Prints `ready` when it serves. Ends when its stdin does.
  */
@@ -13,8 +13,8 @@ import { openLinux } from '#kernel/linux.ts'
 import { lockFile } from '#kernel/lock.ts'
 import type { Op } from '#model/kernel.ts'
 
-const dir = process.argv[2]
-if (dir === undefined) throw new Error('usage: cni-agent.ts DIR')
+const [dir, network] = process.argv.slice(2)
+if (dir === undefined) throw new Error('usage: cni-agent.ts DIR [NETWORK]')
 const kernel = await openLinux()
 const server = await startCniServer({
   runDir: `${dir}/run`,
@@ -29,6 +29,7 @@ const server = await startCniServer({
   log: openLog('cni-agent', process.env.CNI_AGENT_LOG === 'info' ? 'info' : 'error'),
   flannel: { subnetFile: `${dir}/subnet.env`, dataDir: `${dir}/flannel` },
   networksDir: `${dir}/networks`,
+  ...(network !== undefined && { network }),
   resultsDir: `${dir}/results`,
   network: 'cbr0',
 })

@@ -11,7 +11,8 @@ const ours = ['flannel', 'portmap', 'loopback'] as const
 const whereAbsent = ['bridge', 'host-local'] as const
 /** In every shim of every version (shim/twill-cni.c, `marker`). */
 const MARKER = Buffer.from('twill-cni shim ')
-const SAVED = '.before-twill'
+/** What another maker's file is called beside ours, after its name. */
+export const SAVED = '.before-twill'
 
 export interface Installed {
   readonly path: string

@@ -35,7 +35,7 @@ after(async () => {
 })
 
 async function start(): Promise<void> {
-  const child = spawn(process.execPath, ['tools/cni-agent.ts', root], { stdio: ['pipe', 'pipe', 'inherit'] })
+  const child = spawn(process.execPath, ['tools/cni-agent.ts', root, 'cbr0'], { stdio: ['pipe', 'pipe', 'inherit'] })
   agent = child
   await new Promise<void>((resolve, reject) => {
     child.stdout.once('data', () => resolve())
@@ -225,6 +225,32 @@ test('a gateway that is not named is the first of the subnet; a DEL while no age
   await start()
   assert.deepEqual(told(), [`DEL eth0 1 ${home}`])
   assert.deepEqual([addresses(netns), readdirSync(join(root, 'run/delete-queue'))], [[], []])
+})
+
+test('networks that are not ours go to the plugin whose place ours took; ours, and what was made here, do not', () => {
+  const [saved, netns] = [join(bin, 'flannel.before-twill'), pod()]
+  const conf = { cniVersion: '1.0.0', name: 'theirs', type: 'flannel', ipam: { dataDir: join(root, 'networks') } }
+  good(run('flannel', 'ADD', 'early', netns, conf))
+  writeFileSync(saved, `#!/bin/sh\necho "$CNI_COMMAND $(tr -d '\\n')" >>${asked}; echo done; [ $CNI_COMMAND != CHECK ]\n`, { mode: 0o755 })
+  told()
+  const late = pod()
+  assert.equal(good(run('flannel', 'ADD', 'late', late, conf)), 'done\n')
+  assert.equal(run('flannel', 'CHECK', 'late', late, conf).status, 1)
+  assert.equal(good(run('flannel', 'DEL', 'late', late, conf)), 'done\n')
+  assert.deepEqual(
+    told(),
+    ['ADD', 'CHECK', 'DEL'].map((command) => `${command} ${JSON.stringify(conf)}`),
+  )
+  assert.deepEqual(addresses(late), [])
+  for (const [id, own] of [
+    ['early', conf],
+    ['own', { ...conf, name: 'cbr0' }],
+  ] as const) {
+    if (id === 'own') good(run('flannel', 'ADD', id, late, own))
+    good(run('flannel', 'DEL', id, id === 'own' ? late : netns, own))
+  }
+  assert.deepEqual([told(), addresses(netns), addresses(late), held('theirs'), held('cbr0')], [[], [], [], [], []])
+  rmSync(saved)
 })
 
 test('STATUS and GC are passed on, to a delegate and to an ipam', () => {

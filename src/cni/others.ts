@@ -1,5 +1,5 @@
 /**
- * Plugins of other makers that this agent has run: delegates and address managers that are not ours. The shim runs them on the
+ * Plugins of other makers that this agent has run: delegates and address managers that are not ours, and the plugin whose place ours took. The shim runs them on the
  * host, as it was called itself (CNI_PATH, environment, namespaces, stderr): one step of an errand (shim/exec.h). Where no shim
  * waits (a DEL out of the delete queue, an ADD that is taken back because the runtime went away) they are run from here.
  * @module
@@ -18,6 +18,9 @@ import { decodeReport, encodeProgram, STEP } from '#wire/errand.ts'
 export type Calling = Pick<CniCall, 'containerId' | 'netns' | 'ifname' | 'args' | 'path' | 'depth'>
 
 interface Order {
+  /** Name of its file. */
+  readonly file: string
+  /** What it is called by: one file may be many plugins. */
   readonly plugin: string
   /** In place of the request's own. */
   readonly env: Readonly<Record<string, string>>
@@ -44,18 +47,28 @@ export async function callOther(
   command: CniCall['command'],
   conf: JsonObject,
 ): Promise<string> {
+  const stdout = await callIfThere(call, caller, { file: plugin, plugin }, command, goJson(conf))
+  if (stdout !== undefined) return stdout
+  throw new CniError(cniCode.generic, `failed to find plugin ${JSON.stringify(plugin)} in path [${call.path.replaceAll(':', ' ')}]`)
+}
+
+/** As `callOther`; undefined if there is no such plugin. */
+export async function callIfThere(
+  call: Calling,
+  caller: Caller,
+  { file, plugin }: Pick<Order, 'file' | 'plugin'>,
+  command: CniCall['command'],
+  stdin: string,
+): Promise<string | undefined> {
   const depth = call.depth + 1
   if (depth > DEEPEST) {
     const why = `plugins call each other more than ${DEEPEST} deep; the configuration goes in a circle`
     throw new CniError(cniCode.generic, `plugin ${JSON.stringify(plugin)}: ${why}`)
   }
-  const order = { plugin, env: { CNI_COMMAND: command, [DEPTH]: String(depth) }, stdin: goJson(conf) }
+  const order = { file, plugin, env: { CNI_COMMAND: command, [DEPTH]: String(depth) }, stdin }
   const ended = await (caller.courier && !caller.gone.aborted ? runByShim(order, caller.courier) : runHere(order, call))
-  if (ended === undefined) {
-    throw new CniError(cniCode.generic, `failed to find plugin ${JSON.stringify(plugin)} in path [${call.path.replaceAll(':', ' ')}]`)
-  }
-  if (ended.failure !== undefined) throw errorOf(ended.failure, ended.stdout)
-  return ended.stdout
+  if (ended?.failure !== undefined) throw errorOf(ended.failure, ended.stdout)
+  return ended?.stdout
 }
 
 /** What a plugin says of its failure, as it said it; else in libcni's words. */
@@ -72,8 +85,8 @@ function errorOf(failure: string, stdout: string): CniError {
 }
 
 /** @returns undefined if there is no such plugin. */
-async function runByShim({ plugin, env, stdin }: Order, courier: NonNullable<Caller['courier']>): Promise<Ended | undefined> {
-  const texts = [plugin, plugin, ...Object.entries(env).map(([name, value]) => `${name}=${value}`), '']
+async function runByShim({ file, plugin, env, stdin }: Order, courier: NonNullable<Caller['courier']>): Promise<Ended | undefined> {
+  const texts = [file, plugin, ...Object.entries(env).map(([name, value]) => `${name}=${value}`), '']
   const bytes = Buffer.from(`${texts.map((text) => `${text}\0`).join('')}${stdin}`)
   const report = await courier(encodeProgram([{ kind: STEP.exec, bytes }]))
   if (report === undefined) throw new CniError(cniCode.tryAgainLater, `the runtime went away while plugin ${JSON.stringify(plugin)} ran`)
@@ -94,8 +107,8 @@ function failureOf(status: number): { failure?: string } {
 }
 
 /** @returns undefined if there is no such plugin. */
-async function runHere({ plugin, env, stdin }: Order, call: Calling): Promise<Ended | undefined> {
-  const path = plugin.includes('/') ? undefined : findIn(call.path, plugin)
+async function runHere({ file, plugin, env, stdin }: Order, call: Calling): Promise<Ended | undefined> {
+  const path = file.includes('/') ? undefined : findIn(call.path, file)
   if (path === undefined) return undefined
   const { containerId, netns, ifname, args } = call
   const own = { CNI_CONTAINERID: containerId, CNI_NETNS: netns, CNI_IFNAME: ifname, CNI_ARGS: args, CNI_PATH: call.path }

@@ -19,10 +19,11 @@ import {
   saveScratch,
 } from '#cni/flannel.ts'
 import type { HostPorts } from '#cni/hostports.ts'
+import { SAVED } from '#cni/install.ts'
 import type { Caller, PodKernel, RemoveReferenceRules } from '#cni/kernel.ts'
 import { demand, isAmong, type Network, netnsProblem, podNameOf, requireNetns } from '#cni/network.ts'
 import { otherIpam, parseOtherResult } from '#cni/other-ipam.ts'
-import { callOther } from '#cni/others.ts'
+import { callIfThere, callOther } from '#cni/others.ts'
 import { checkPorts, mapPorts } from '#cni/portmap.ts'
 import type { CniCall } from '#cni/request.ts'
 import { type CniResult, parseResult, printResult } from '#cni/result.ts'
@@ -35,10 +36,17 @@ export interface PluginContext {
   readonly flannel: FlannelPaths
   readonly hostPorts: HostPorts
   readonly removeReferenceRules: RemoveReferenceRules
+  /** Name of our network. Absent: all are. */
+  readonly ownNetwork?: string
 }
 
 /** Carries out `call`. The text goes to stdout; DEL and CHECK have none. */
 export async function callPlugin(call: CniCall, context: PluginContext, caller: Caller): Promise<string> {
+  if (isOthers(call, context)) {
+    const saved = { file: `${call.plugin}${SAVED}`, plugin: call.plugin }
+    const stdout = await callIfThere(call, caller, saved, call.command, call.config)
+    if (stdout !== undefined) return stdout
+  }
   const plugin = plugins[call.plugin]!
   switch (call.command) {
     case 'ADD':
@@ -59,6 +67,15 @@ export async function callPlugin(call: CniCall, context: PluginContext, caller: 
       throw new CniError(cniCode.invalidEnvironment, `unknown CNI_COMMAND: ${call.command}`)
   }
 }
+
+/** True for a network that the plugin whose place ours took may serve: it has another name than ours, and nothing of this
+ * interface was made by us. Where no plugin was saved we serve it too. */
+const isOthers = (call: CniCall, { ownNetwork, network, hostPorts }: PluginContext): boolean =>
+  (call.plugin === 'flannel' || call.plugin === 'portmap') &&
+  ownNetwork !== undefined &&
+  call.network !== ownNetwork &&
+  !network.has(call) &&
+  hostPorts.get(call) === undefined
 
 interface Plugin {
   add(call: CniCall, context: PluginContext, caller: Caller): Promise<CniResult>

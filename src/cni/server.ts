@@ -46,7 +46,8 @@ export interface CniServerOptions {
   readonly networksDir?: string
   /** libcni's cache, which tells of pods that the reference plugins made; /var/lib/cni/results. */
   readonly resultsDir?: string
-  /** Name of our network, cbr0: after a reboot its addresses are freed. Absent: no one's are. */
+  /** Name of our network, cbr0: after a reboot its addresses are freed; other networks' plugins are those whose place ours took, if
+   * there were any. Absent: no one's addresses are freed, and every network is ours. */
   readonly network?: string
   /** Tests have reboots of their own. */
   readonly boot?: Boot
@@ -79,7 +80,10 @@ export async function startCniServer(o: CniServerOptions): Promise<CniServer> {
   sweepHalfWritten(flannel.dataDir)
   const hostPorts = HostPorts.open({ dir: `${o.runDir}/hostports`, kernel, log })
   const removeReferenceRules = o.removeReferenceRules ?? (() => Promise.resolve(0))
-  const context: PluginContext = { network, kernel, flannel, hostPorts, removeReferenceRules }
+  const context: PluginContext = {
+    ...{ network, kernel, flannel, hostPorts, removeReferenceRules },
+    ...(o.network === undefined ? {} : { ownNetwork: o.network }),
+  }
   const turns = new Turns(o.concurrency ?? 16)
   const answer = (request: RawRequest, caller: Caller): Promise<CniAnswer> => answerRequest(request, context, turns, o, caller)
 
