@@ -1,6 +1,7 @@
 /*
- * The two ADDs of every pod that need no agent: loopback, which brings lo up, and portmap without a port, which hands on what
- * the plugin before it made. Answered here, each saves a runtime a round trip to the agent, and neither waits for one.
+ * What a runtime asks for every pod and needs no agent: ADD and DEL of loopback, which bring lo up and down, and ADD of portmap
+ * without a port, which hands on what the plugin before it made. Answered here, each saves a runtime a round trip to the agent,
+ * and none waits for one.
  *
  * Only the form that runtimes really send is answered, member for member. Whatever is unusual (another version, a member
  * not listed here, a path to be escaped, a refusal of the kernel) goes to the agent, which knows all the rules and all the
@@ -62,8 +63,8 @@ static int is_plain(const char *path)
 	return 1;
 }
 
-/* Brings lo up in the namespace at `netns`, which becomes ours. */
-static int raise_lo(const char *netns)
+/* Brings lo up or down in the namespace at `netns`, which becomes ours. */
+static int set_lo(const char *netns, int up)
 {
 	struct ifreq request = { .name = "lo" };
 	int ns = (int)sys_open(netns, O_RDONLY, 0);
@@ -77,7 +78,7 @@ static int raise_lo(const char *netns)
 	if (fd < 0)
 		return 0;
 	int done = sys_ioctl(fd, SIOCGIFFLAGS, &request) >= 0;
-	request.flags |= IFF_UP;
+	request.flags = (short)(up ? request.flags | IFF_UP : request.flags & ~IFF_UP);
 	done = done && sys_ioctl(fd, SIOCSIFFLAGS, &request) >= 0;
 	sys_close(fd);
 	return done;
@@ -92,19 +93,32 @@ static int has_ipv6(void)
 	return fd >= 0;
 }
 
-/* The answer to a loopback ADD, written into `answer`. */
-static int loopback_alone(struct span conf, const char *netns, struct text *answer)
+/* True if `conf` is loopback's in its usual form; its version, in its quotes, is copied. */
+static int is_loopback_conf(struct span conf, char version[8])
 {
 	enum { VERSION, NAME, TYPE };
 	static const char *const members[] = { "\"cniVersion\"", "\"name\"", "\"type\"", NULL };
 	struct span got[3];
-	char version[8];
 	if (!json_object(conf, members, got) || !is_version(got[VERSION]) || !is_name(got[NAME]))
 		return 0;
 	size_t n = (size_t)(got[VERSION].end - got[VERSION].at);
 	memcpy(version, got[VERSION].at, n);
 	version[n] = 0;
-	if (!*netns || !is_plain(netns) || !raise_lo(netns))
+	return 1;
+}
+
+/* A loopback DEL, done. A namespace that is gone is the agent's to judge. */
+static int loopback_del_alone(struct span conf, const char *netns)
+{
+	char version[8];
+	return is_loopback_conf(conf, version) && set_lo(netns, 0);
+}
+
+/* The answer to a loopback ADD, written into `answer`. */
+static int loopback_alone(struct span conf, const char *netns, struct text *answer)
+{
+	char version[8];
+	if (!is_loopback_conf(conf, version) || !is_plain(netns) || !set_lo(netns, 1))
 		return 0;
 	int dated = !same(version, "\"1.0.0\"");
 	const char *four = dated ? "            \"version\": \"4\",\n" : "", *six = dated ? "            \"version\": \"6\",\n" : "";

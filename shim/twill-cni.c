@@ -5,7 +5,8 @@
  *
  * Alone it answers
  *   VERSION and a call without CNI_COMMAND   always
- *   ADD of loopback, of portmap without maps always, in their usual form: see alone.h
+ *   ADD and DEL of loopback, ADD of portmap  always, in their usual form: see alone.h
+ *     without maps
  *   ADD, CHECK, GC                           error 11 (try again later) at once, when no agent listens
  *   STATUS                                   error 50 (plugin not available), when no agent listens
  *   DEL                                      success, when no agent listens and the request has been written durably into
@@ -201,14 +202,19 @@ static int is_ifname(const char *text)
 	return *text != 0 && !same(text, ".") && !same(text, "..");
 }
 
-/* Answers an ADD that needs no agent and exits; returns if this is none. */
-static void add_alone(const struct request *request)
+/* Answers an ADD or DEL that needs no agent and exits; returns if this is none. */
+static void answer_alone(const struct request *request)
 {
 	struct span conf = { frame + request->stdin_at, frame + request->length }, prev;
 	char buffer[2048];
 	struct text answer = { buffer, 0, sizeof buffer, 0 };
 	if (!is_id(request->container) || !is_ifname(request->ifname) || !*request->netns || !*request->path)
 		return;
+	if (same(request->command, "DEL")) {
+		if (same(request->plugin, "loopback") && loopback_del_alone(conf, request->netns))
+			sys_exit(0);
+		return;
+	}
 	if (same(request->plugin, "portmap") && portmap_alone(conf, &prev))
 		sys_exit(write_all(1, prev.at, (size_t)(prev.end - prev.at)) < 0);
 	if (same(request->plugin, "loopback") && loopback_alone(conf, request->netns, &answer))
@@ -330,8 +336,8 @@ __attribute__((used, noreturn)) void start(long *stack)
 		fail(4, "unknown CNI_COMMAND: ", command, "");
 
 	read_request(&request, env);
-	if (same(command, "ADD"))
-		add_alone(&request);
+	if (same(command, "ADD") || same(command, "DEL"))
+		answer_alone(&request);
 	int fd = connect_agent();
 	if (fd >= 0)
 		ask(fd, &request, env);

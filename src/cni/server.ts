@@ -63,6 +63,8 @@ export interface CniServer {
   close(): Promise<void>
 }
 
+/** As many pods as a node has by default, 110, and some: those of a burst of DELs wait for the kernel together. */
+const AT_ONCE = 128
 const RETRY_QUEUE_MS = 30_000
 const IDLE_MS = 10_000
 
@@ -84,7 +86,7 @@ export async function startCniServer(o: CniServerOptions): Promise<CniServer> {
     ...{ network, kernel, flannel, hostPorts, removeReferenceRules },
     ...(o.network === undefined ? {} : { ownNetwork: o.network }),
   }
-  const turns = new Turns(o.concurrency ?? 16)
+  const turns = new Turns(o.concurrency ?? AT_ONCE)
   const answer = (request: RawRequest, caller: Caller): Promise<CniAnswer> => answerRequest(request, context, turns, o, caller)
 
   const closing = new AbortController()

@@ -47,6 +47,9 @@ test('loopback: lo is up, and the text is the agent’s, in every version that i
     const { status, stdout } = run('loopback', config)
     assert.deepEqual([status, stdout], [0, await agent('loopback', config)])
     assert.match(lo(), /^lo +UNKNOWN +127\.0\.0\.1\/8 ::1\/128/)
+    const gone = run('loopback', config, { CNI_COMMAND: 'DEL' })
+    assert.deepEqual([gone.status, gone.stdout], [0, ''])
+    assert.match(lo(), /^lo +DOWN/, 'DEL brings it down again')
   }
 })
 

@@ -53,6 +53,41 @@ async function within(run: (kernel: Kernel, pod: string) => Promise<void>): Prom
 const pair = (pod: string, i: number): Op =>
   put({ kind: 'link', name: `e${i}`, type: 'veth', up: true, netns: pod, peer: { name: `veth${i}` } })
 
+const unlink = (i: number): Op => ({ verb: 'del', item: { kind: 'link', name: `veth${i}`, type: 'veth', up: false } })
+
+test('applies that delete a link each wait for the kernel together', () =>
+  within(async (kernel, pod) => {
+    await kernel.apply(Array.from({ length: 30 }, (_, i) => pair(pod, i)))
+    const before = kernel.mutations
+    const outcomes = (await Promise.all(Array.from({ length: 30 }, (_, i) => kernel.apply([unlink(i)])))).flat()
+    assert.deepEqual(
+      outcomes.map(({ error }) => error),
+      outcomes.map(() => undefined),
+    )
+    // Two lanes take one each at once; the other 28 are marked, and swept by one message more.
+    assert.equal(kernel.mutations - before, 30 + 1)
+    assert.doesNotMatch(run('ip', '-br', 'link', 'show', 'type', 'veth'), /veth\d/)
+  }))
+
+test('a deletion holds up what names its device and nothing else', () =>
+  within(async (kernel, pod) => {
+    const all = [0, 1, 2, 3]
+    await kernel.apply(all.map((i) => pair(pod, i)))
+    const ended: string[] = []
+    const note = (what: string) => () => void ended.push(what)
+    // More than there are lanes: the last one has to wait for its own.
+    const deletions = all.map((i) => kernel.apply([unlink(i)]))
+    const outcomes = await Promise.all([
+      deletions[3]!.finally(note('deletion')),
+      kernel.apply([]).finally(note('other')),
+      kernel.apply([pair(pod, 3)]).finally(note('made anew')),
+      ...deletions,
+    ])
+    assert.ok(outcomes.flat().every(({ error }) => error === undefined))
+    assert.deepEqual(ended, ['other', 'deletion', 'made anew'])
+    assert.match(run('ip', '-br', 'link', 'show', 'type', 'veth'), /veth3@/)
+  }))
+
 test('the event loop keeps ticking while 50 veths are deleted', () =>
   within(async (kernel, pod) => {
     await kernel.apply(Array.from({ length: 50 }, (_, i) => pair(pod, i)))

@@ -3,6 +3,9 @@
  *
  * Ops keep their order. What lies next to each other and goes the same way goes together: the rtnetlink ops of one
  * namespace in few sends, the nf_tables ops in one transaction, deletions of links through one group.
+ *
+ * An apply that only deletes links of the agent's namespace follows the applies before it and holds up none after it, save those that
+ * name its devices: so the pods of a burst go in groups, and wait for the kernel together (reaper.ts).
  * @module
  */
 import { closeSync, openSync } from 'node:fs'
@@ -106,7 +109,8 @@ class Linux implements Kernel {
   async apply(ops: readonly Op[], courier?: Courier): Promise<Outcome[]> {
     const errand = courier && (await this.#sendErrand(ops, courier))
     if (errand) return errand
-    const result = this.#turn.then(() => this.#apply(ops))
+    if (ops.length > 0 && ops.every(unlinksAtHome)) return this.#turn.then(() => this.#apply(ops))
+    const result = this.#turn.then(() => this.#reaper.settled(devicesOf(ops))).then(() => this.#apply(ops))
     this.#turn = result.catch(() => {})
     return result
   }
@@ -291,11 +295,21 @@ function runsOf(ops: readonly Op[]): Op[][] {
   return runs
 }
 
+const unlinksAtHome = (op: Op): boolean => laneOf(op) === 'unlink' && op.item.netns === undefined
+
+/** The devices of the agent's namespace that `ops` make, change or stand on. */
+const devicesOf = (ops: readonly Op[]): string[] =>
+  ops.flatMap(({ item }) => [
+    ...(item.netns === undefined ? [deviceOf(item) ?? []].flat() : []),
+    ...(item.kind === 'link' && item.peer && item.peer.netns === undefined ? [item.peer.name] : []),
+  ])
+
 const deviceKey = (netns: string | undefined, name: string): string => `${netns ?? ''} ${name}`
 
 /** The device a `put` stands on. If its pair could not be made, a device of that name is someone else's, or none. */
-function standsOn({ verb, item }: Op): string | undefined {
-  if (verb === 'del') return undefined
+const standsOn = ({ verb, item }: Op): string | undefined => (verb === 'del' ? undefined : deviceOf(item))
+
+function deviceOf(item: Item): string | undefined {
   const inPath = item.kind === 'sysctl' ? /\/conf\/([^/]+)\//.exec(item.path)?.[1] : undefined
   return item.kind === 'link' ? item.name : 'dev' in item ? item.dev : inPath
 }

@@ -27,6 +27,7 @@ export class Reaper {
   readonly #links: LinkTable
   readonly #count: (messages: number) => void
   readonly #lanes: NetlinkSocket[] = []
+  readonly #doomed = new Map<string, Promise<void>>()
   #waiting: Job[] = []
   #underWay = new Set<Promise<void>>()
 
@@ -39,10 +40,23 @@ export class Reaper {
 
   /** Deletes devices of the agent's namespace by name; one ack each, in order. What waits for a lane goes as one group. */
   delete(names: readonly string[]): Promise<readonly Ack[]> {
-    return new Promise((resolve, reject) => {
-      this.#waiting.push({ names, resolve, reject })
-      this.#pump()
+    const { promise, resolve, reject } = Promise.withResolvers<readonly Ack[]>()
+    const settled = promise.then(
+      () => {},
+      () => {},
+    )
+    for (const name of names) this.#doomed.set(name, settled)
+    void settled.then(() => {
+      for (const name of names) if (this.#doomed.get(name) === settled) this.#doomed.delete(name)
     })
+    this.#waiting.push({ names, resolve, reject })
+    this.#pump()
+    return promise
+  }
+
+  /** Waits until none of `names` is about to go. */
+  async settled(names: readonly string[]): Promise<void> {
+    await Promise.all(names.map((name) => this.#doomed.get(name)))
   }
 
   /** Waits for the deletions under way. */

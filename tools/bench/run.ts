@@ -12,6 +12,8 @@ import { createInterface } from 'node:readline'
 /** Program (tools/bench/<program>.ts) and the figures it must print. */
 const programs: Readonly<Record<string, readonly string[]>> = {
   cni: ['cni-add', 'cni-del'],
+  'cni-burst': ['cni-add-burst', 'cni-del-burst'],
+  shim: ['shim-exec', 'shim-request'],
   agent: ['start', 'rss-3'],
   lab: ['lab-first-line', 'lab-warm'],
   repair: ['repair-p99'],
