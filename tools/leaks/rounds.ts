@@ -83,11 +83,11 @@ export class Rounds {
     return mine[0] ?? ''
   }
 
-  /** The number of the write in an ADD after which most is there and nothing is whole: the note, a pair, an address file. */
+  /** The number of a write in an ADD after which its note is there and nothing is whole. */
   middleOfAdd(): number {
-    const [key] = [...this.cuts].find(([key, what]) => key.startsWith(`${AGENT_ADD} `) && / open .*networks\/cbr0\/1/.test(what)) ?? []
+    const [key] = [...this.cuts].find(([key, what]) => key.startsWith(`${AGENT_ADD} `) && / rename .*\.adding/.test(what)) ?? []
     if (key === undefined) throw new Error(`'${AGENT_ADD}' comes first`)
-    return Number(key.slice(AGENT_ADD.length))
+    return Number(key.slice(AGENT_ADD.length)) + 4 // of what the kernel, files and the plugin are told then, which has no fixed order
   }
 
   noteCut(what: string): void {
