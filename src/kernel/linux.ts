@@ -23,7 +23,7 @@ import { deleteLinks, Reaper } from '#kernel/reaper.ts'
 import { refusalOf } from '#kernel/refusal.ts'
 import { NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket } from '#kernel/socket.ts'
 import { HomeSysctls, writeSysctls } from '#kernel/sysctl.ts'
-import { changeStream, type Emit, type Stop, watchFiles, watchSysctls } from '#kernel/watch.ts'
+import { changeStream, type Emit, type Reread, type Stop, watchFiles, watchSysctls } from '#kernel/watch.ts'
 import { type Home, RouteWriter, type Site } from '#kernel/writer.ts'
 import {
   type Change,
@@ -70,6 +70,7 @@ class Linux implements Kernel {
   readonly #flows: Flows
   readonly #reaper: Reaper
   readonly #sysctls = new HomeSysctls()
+  readonly #rereaders = new Set<Reread>()
   readonly #home: Omit<Home, 'linksOf'>
   readonly #nftWatchers = new Set<Emit>()
   #nftNews: NetlinkSocket | undefined
@@ -119,7 +120,7 @@ class Linux implements Kernel {
     return changeStream(signal, (emit) => [
       this.#monitor.subscribe({ scope, emit }),
       ...watchFiles(scope.files, emit),
-      ...watchSysctls(scope.sysctls, emit),
+      ...watchSysctls(scope.sysctls, emit, this.#rereaders),
       ...this.#watchNft(scope, emit),
     ])
   }
@@ -278,7 +279,10 @@ class Linux implements Kernel {
 
   #writeSysctls(netns: string | undefined, items: readonly SysctlItem[]): (Error | undefined)[] {
     this.#home.count(items.length)
-    return netns === undefined ? this.#sysctls.write(items) : writeSysctls(netns, items)
+    if (netns !== undefined) return writeSysctls(netns, items)
+    const errors = this.#sysctls.write(items)
+    for (const reread of this.#rereaders) reread(items.map(({ path }) => path))
+    return errors
   }
 }
 

@@ -96,15 +96,18 @@ function watchIn(directory: string, files: readonly string[], look: (path: strin
   return () => watcher?.close()
 }
 
+/** Called with the sysctls just written: what was read before must not pass for what came after. */
+export type Reread = (written: readonly string[]) => void
+
 /** Follows the sysctls of the agent's own namespace: at once where the kernel announces a change, else soon. */
-export function watchSysctls(paths: readonly string[], emit: Emit): Stop[] {
+export function watchSysctls(paths: readonly string[], emit: Emit, readers: Set<Reread>): Stop[] {
   if (paths.length === 0) return []
   let live = false
   const tell = differ((change) => {
     if (live) emit(change)
   })
-  const look = (): void => {
-    for (const path of paths) {
+  const look = (only = paths): void => {
+    for (const path of only) {
       const value = readSysctl(path)
       tell({ kind: 'sysctl', path, value: '' }, value === undefined ? undefined : { kind: 'sysctl', path, value })
     }
@@ -114,5 +117,10 @@ export function watchSysctls(paths: readonly string[], emit: Emit): Stop[] {
   live = true
   socket.listen((notification) => (notification === 'overrun' ? emit({ verb: 'overrun' }) : look()))
   const timer = setInterval(look, SYSCTL_LOOK_MS).unref()
-  return [() => clearInterval(timer), () => socket.close()]
+  const reread: Reread = (written) => {
+    const ours = paths.filter((path) => written.includes(path))
+    if (ours.length > 0) look(ours)
+  }
+  readers.add(reread)
+  return [() => clearInterval(timer), () => void readers.delete(reread), () => socket.close()]
 }

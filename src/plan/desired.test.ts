@@ -111,16 +111,15 @@ test('who undoes an op before it is acknowledged has not gone unseen', () => {
   assert.deepEqual(desired.pending(always), [])
 })
 
-test('a sysctl read while an op on it was under way may be older than the op: the op counts, and nothing was repaired', () => {
+test('a device that goes down takes what is wanted along, as far as anyone knows; what is nobody’s is still to be deleted', () => {
   const desired = new Desired()
-  const sysctl = { kind: 'sysctl', path: 'net/ipv6/conf/cni0/accept_ra', value: '0' } as const
-  const flight = desired.depart()
-  desired.observe({ verb: 'put', item: { ...sysctl, value: '1' } })
-  desired.setOwner('bridge cni0', [sysctl])
-  desired.acknowledge([{ op: { verb: 'put', item: sysctl } }], flight)
-  assert.deepEqual(desired.pending(always), [])
-  desired.observe({ verb: 'put', item: { ...sysctl, value: '1' } })
-  assert.deepEqual(lines(desired.pending(always)), [`put ${show(sysctl)}`])
+  desired.setOwner('node', [link])
+  desired.setOwner('peer k8s-w2', a)
+  desired.acknowledge(done(desired.pending(always)))
+  desired.setOwner('peer k8s-w2', [])
+  desired.observe({ verb: 'put', item: { ...link, up: false } })
+  desired.observe({ verb: 'put', item: link })
+  assert.deepEqual(lines(desired.pending(always)).toSorted(), a.map((item) => `del ${show(item)}`).toSorted())
 })
 
 test('drift that no notification told is found by a dump', () => {

@@ -126,8 +126,7 @@ export class Desired {
   observe(change: Exclude<Change, { verb: 'overrun' }>): boolean {
     const { verb, item } = change
     const key = keyOf(item)
-    // A sysctl is not announced but read, by the clock: what is told of it may be older than an op under way.
-    if (item.kind !== 'sysctl') for (const told of this.#flights) told.add(key)
+    for (const told of this.#flights) told.add(key)
     const before = this.#actual.get(key)
     if (verb === 'put' ? before !== undefined && show(before) === show(item) : before === undefined) return false
     const wanted = this.#claims.get(key)?.[0]?.item
@@ -139,7 +138,8 @@ export class Desired {
     // A device goes down before it goes away: the last step is what was done.
     const by = change.by ?? this.#drift.get(key)?.by
     if (drifted || (!isRight && this.#drift.has(key))) this.#drift.set(key, { verb, ...(by && { by }) })
-    if (item.kind === 'link' && (verb === 'del' || !item.up)) this.#forgetOn(item.name)
+    if (item.kind === 'link' && verb === 'del') this.#forgetOn(item.name)
+    else if (item.kind === 'link' && !item.up) this.#forgetWantedOn(item.name)
     if (item.kind === 'address' && verb === 'del') this.#forgetRoutesWithout(item)
     return drifted
   }
@@ -283,9 +283,15 @@ export class Desired {
     for (const [key, item] of on) if (item.kind === 'route' && familyOf(item.dst) === 4) this.#forget(key)
   }
 
-  /** Forgets what stands on a device. The kernel drops a route with its device, or when that goes down, and tells nobody. */
+  /** Forgets what stands on a device that is gone. */
   #forgetOn(name: string): void {
     for (const [key, item] of this.#actual) if (standsOn(item, name)) this.#forget(key)
+  }
+
+  /** A device that goes down takes routes and neighbors along and tells nobody, but not its FDB entries. So all that is wanted is put
+   * again; what is nobody's stays known, to be deleted. */
+  #forgetWantedOn(name: string): void {
+    for (const [key, item] of this.#actual) if (standsOn(item, name) && this.#claims.has(key)) this.#forget(key)
   }
 }
 
