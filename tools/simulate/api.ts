@@ -183,7 +183,9 @@ export class SimApi {
     if (fault === 'empty') return { kind: 'NodeList', metadata: { resourceVersion: String(this.version) }, items: [] }
     // A token to go on with stands for the version that the list began with.
     // A server that insists was restored from a backup, and is believed (src/cluster/watch.ts).
-    this.#staleInARow = fault === 'stale' ? this.#staleInARow + 1 : 0
+    // A list that breaks off is no word against the past ones: the fourth of those would be believed.
+    if (fault === 'stale') this.#staleInARow++
+    else if (fault === undefined) this.#staleInARow = 0
     const stale = fault === 'stale' && this.#staleInARow < 4 ? this.#chance.one(this.#snapshots) : undefined
     const { version, nodes } = (token ? this.#begun.get(token) : stale) ?? { version: this.version, nodes: [...this.nodes.values()] }
     this.trace(`api: a list of version ${version} of ${this.version}${token ? ', second page' : ''}`)
