@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process'
 import { test } from 'node:test'
 import { simulate } from './simulate/world.ts'
 
-// A taste of what CI runs by the hundred thousand (.ci/run).
+// A taste of what `make simulate` runs by the hundred thousand.
 test('every invariant holds through 500 generated histories', () => {
   const argv = ['--disable-warning=ExperimentalWarning', 'tools/simulate.ts', '--seeds', '500', '--workers', '2']
   assert.match(execFileSync(process.execPath, argv, { encoding: 'utf8' }), /^500 of 500 histories held/m)
