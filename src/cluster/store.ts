@@ -107,7 +107,12 @@ export class KindStore<T> {
   /** A DELETED event. */
   delete(raw: unknown): void {
     const read = this.#read(raw, new Map())
-    if (!read?.meta) return
+    if (!read?.meta) {
+      // Without a version nobody can tell of which one: what is known stays, but one that never was any good is gone.
+      const key = read?.key ?? '?'
+      if (!this.records.has(key)) this.#judge(key, undefined)
+      return
+    }
     const { key, meta } = read
     if (isOlder(meta.resourceVersion, this.#lastOf(key))) return // of an object that was since made anew
     this.#judge(key, undefined)
