@@ -137,7 +137,7 @@ function hostileNode(chance: Chance): Change {
     () => vtep(chance.one(['01:00:5e:00:00:01', 'ff:ff:ff:ff:ff:ff', '00:00:00:00:00:00', '', texts(chance)])),
     () => vtep(chance.one(['02:00:00:00:00:01', mac(chance.below(HEALTHY))])),
     () => faulty('public IP', annotation('public-ip'), addresses(chance, OWN_IP, OTHERS.ips)),
-    () => faulty('public IP is broadcast', annotation('public-ip'), chance.one(['192.168.10.255', '192.168.10.0', '10.244.200.9'])),
+    () => faulty('public IP is broadcast', annotation('public-ip'), chance.one(['192.168.10.255', '192.168.10.0'])),
     () => faulty('public IP is a text', annotation('public-ip'), texts(chance)),
     () => faulty('backend type', annotation('backend-type'), texts(chance)),
     () => data('backend data is a text', texts(chance)),
@@ -318,7 +318,7 @@ export function poison(seed: number, form: 'hostile' | 'invalid'): Poison {
   const change = chance.yes(0.1) ? anyField(chance) : form === 'hostile' ? hostile[kind](chance) : wrongField(kind, chance)
   const object =
     kind === 'nodes'
-      ? node(name, '10.244.200.0/24', '192.168.10.200', mac(200), NEW)
+      ? node(name, `10.244.${32 + (seed % 200)}.0/24`, '192.168.10.200', mac(200), NEW)
       : kind === 'services'
         ? service(name, '10.96.200.200', 31_000, NEW)
         : slice(name, change.isRefused ? `healthy-${chance.below(HEALTHY)}` : VICTIM, ['10.244.11.200'])
