@@ -2,8 +2,9 @@
  * What the kubelet is told: KUBELET_KUBEADM_ARGS, and where things lie on a node. Read once; `systemctl restart kubelet` reads it anew.
  * @module
  */
+import { execFileSync } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
-import { hostname, networkInterfaces } from 'node:os'
+import { hostname } from 'node:os'
 import { dirname } from 'node:path'
 import { readMounts } from '#lab/nodes/mounts.ts'
 
@@ -80,7 +81,7 @@ export function readConfig(argv: readonly string[], paths: Paths = nodePaths): K
   const node = flags.get('hostname-override') ?? hostname()
   const nodeIp = flags.get('node-ip')?.split(',')[0] || defaultRouteAddress(readFileSync('/proc/net/route', 'utf8'))
   if (nodeIp === undefined) throw new Error('no --node-ip, and no interface with a default route to take the address of')
-  const local = Object.values(networkInterfaces()).flatMap((list) => list?.map((a) => a.address) ?? [])
+  const local = localAddresses().map(({ local }) => local)
   if (!local.includes(nodeIp)) {
     throw new Error(`--node-ip=${nodeIp} in ${paths.kubeadmFlags} is no address of this node; it has ${[...new Set(local)].join(', ')}`)
   }
@@ -104,7 +105,23 @@ export function defaultRouteAddress(routes: string): string | undefined {
     .map((line) => line.trim().split(/\s+/))
     .filter((f) => f[1] === '00000000' && f[7] === '00000000')
     .toSorted((a, b) => Number(a[6]) - Number(b[6]))[0]?.[0]
-  return device === undefined ? undefined : networkInterfaces()[device]?.find((a) => a.family === 'IPv4')?.address
+  return device === undefined ? undefined : localAddresses().find((one) => one.device === device && one.family === 'inet')?.local
+}
+
+interface LocalAddress {
+  readonly device: string
+  readonly family: 'inet' | 'inet6'
+  readonly local: string
+}
+
+/** Every address of the node. os.networkInterfaces() leaves out devices that are not RUNNING, which the kernel tells of a device
+ * that is up as late as a second after (net/core/link_watch.c); the real kubelet takes them all. */
+function localAddresses(): LocalAddress[] {
+  const devices = JSON.parse(execFileSync('ip', ['-j', 'addr'], { encoding: 'utf8' })) as {
+    readonly ifname: string
+    readonly addr_info?: readonly Pick<LocalAddress, 'family' | 'local'>[]
+  }[]
+  return devices.flatMap(({ ifname, addr_info = [] }) => addr_info.map(({ family, local }) => ({ device: ifname, family, local })))
 }
 
 /** The node's directory in the cgroup2 tree: that of its pid 1, which the lab keeps in `<node>/system`. */
